@@ -1,0 +1,66 @@
+# Each target is a thin call of what a user can type as well.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+INVENTORY ?= demo
+SCENARIO ?= default
+ANSIBLE := $(BIN)/ansible-playbook -i inventories/$(INVENTORY)
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: setup
+setup: ## the control environment: .venv with locked packages
+	@scripts/setup.sh
+
+.PHONY: engine
+engine: setup ## a Docker engine and the images of bare Debian servers
+	@scripts/docker_engine.sh
+	@scripts/base_image.sh bookworm trixie
+
+.PHONY: demo
+demo: setup ## the whole stack on one container, ending with a paid order
+	@scripts/docker_engine.sh
+	@scripts/base_image.sh bookworm
+	@$(BIN)/python scripts/demo.py up
+
+.PHONY: demo-destroy
+demo-destroy: ## remove the demo's container, its secrets and its package caches
+	@$(BIN)/python scripts/demo.py destroy
+
+.PHONY: site
+site: setup ## converge INVENTORY (default: demo)
+	@$(ANSIBLE) playbooks/site.yml
+
+.PHONY: secrets
+secrets: setup ## generate the secrets of INVENTORY once, into its vault file
+	@$(ANSIBLE) playbooks/secrets.yml
+
+.PHONY: lint
+lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
+	@scripts/lint.sh
+
+.PHONY: unit
+unit: setup ## unit tests, without containers
+	@$(BIN)/pytest tests/unit
+
+.PHONY: test-app
+test-app: setup ## the sample app against real PostgreSQL, Redis, worker and browser
+	@scripts/test_app.sh
+
+.PHONY: molecule
+molecule: engine ## one Molecule scenario: SCENARIO=default
+	@scripts/molecule.sh $(SCENARIO)
+
+.PHONY: test
+test: lint unit test-app ## everything that CI runs
+	@$(MAKE) --no-print-directory molecule SCENARIO=default
+
+.PHONY: screenshots
+screenshots: ## docs/images from the running demo, by headless Chromium
+	@$(BIN)/python scripts/screenshots.py
+
+.PHONY: lock
+lock: setup ## resolve the requirements anew
+	@scripts/lock.sh

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Runs the whole sequence of one Molecule scenario.
+# Usage: molecule.sh SCENARIO [molecule test options]
+set -eu
+cd "$(dirname "$0")/.."
+scenario=$1
+shift
+[ -e "molecule/$scenario/molecule.yml" ] || {
+    printf "molecule: there is no scenario '%s'; there are: %s\n" "$scenario" \
+        "$(ls molecule/*/molecule.yml | cut -d/ -f2 | tr '\n' ' ')" >&2
+    exit 1
+}
+# Molecule only warns when a scenario has no tests.
+ls "molecule/$scenario/tests/"test_*.py >/dev/null 2>&1 || {
+    echo "molecule: scenario '$scenario' has no tests" >&2
+    exit 1
+}
+PATH=$PWD/.venv/bin:$PATH
+export PATH
+exec molecule test -s "$scenario" "$@"
