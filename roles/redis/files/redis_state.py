@@ -1,0 +1,226 @@
+"""Compare what this host's Redis instances run with against what is written, and restart them.
+
+Usage: redis_state.py compare|restart CONFIGURATION=UNIT...
+
+`compare` changes nothing and prints one JSON object:
+    restart     units that do not run, are not enabled or run with other values than their files say
+    why         for each of them, what differs (names of directives, never values)
+    reload      whether systemd has not read a changed unit file yet
+    kernel      whether vm.overcommit_memory is not 1
+    cache_left  whether anything of a cache instance is there
+`restart` restarts the given units and exits with 1 unless each of them answers, within 30 s, with what
+is written. Passwords are read from the configuration: none is an argument or is printed.
+Runs as root on Python 3.11 or newer, standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+CACHE_UNIT = "redis-server@cache.service"
+CACHE_FILES = ("/etc/redis/redis-cache.conf", f"/etc/systemd/system/{CACHE_UNIT}.d")
+UNITS = {"k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
+ANSWER_SECONDS = 30.0
+REWRITE_SECONDS = 600.0
+
+Reply = str | list["Reply"]
+Settings = dict[str, str]
+
+
+class RefusedError(Exception):
+    """Redis answered with an error."""
+
+
+def canonical(value: str) -> str:
+    """Return a value as CONFIG GET prints it: sizes in bytes."""
+    match = re.fullmatch(r"(\d+)(kb|mb|gb|k|m|g)", value.lower())
+    return str(int(match[1]) * UNITS[match[2]]) if match else value
+
+
+def written(path: str) -> Settings:
+    """Return the directives of a configuration file and of the files that it includes."""
+    settings: Settings = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, *values = shlex.split(line)
+        if name == "include":
+            settings |= written(values[0])
+        else:
+            settings[name] = canonical(" ".join(values))
+    return settings
+
+
+class Connection:
+    """One connection to Redis, just enough of RESP2. Raises OSError where nobody answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        address = (settings["bind"].split()[0].removeprefix("-"), int(settings["port"]))
+        self.socket = socket.create_connection(address, timeout=5.0)
+        self.stream: BinaryIO = self.socket.makefile("rb")
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self.socket.close()
+
+    def ask(self, *words: str) -> Reply:
+        """Send one command and return its answer. Raises RefusedError for an error reply."""
+        encoded = [word.encode() for word in words]
+        self.socket.sendall(
+            b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
+        )
+        return self._reply()
+
+    def _reply(self) -> Reply:
+        line = self.stream.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("the connection was closed")
+        kind, rest = line[:1], line[1:-2].decode()
+        if kind == b"-":
+            raise RefusedError(rest)
+        if kind == b"$":
+            return self.stream.read(int(rest) + 2)[:-2].decode() if rest != "-1" else ""
+        if kind == b"*":
+            return [self._reply() for _ in range(int(rest))]
+        return rest
+
+
+def differences(settings: Settings) -> list[str]:
+    """Return the names of the directives that Redis runs with otherwise than written; [] means none."""
+    try:
+        with Connection(settings) as redis:
+            redis.ask("AUTH", settings["requirepass"])
+            if redis.ask("PING") != "PONG":
+                return ["no answer to PING"]
+            flat = redis.ask("CONFIG", "GET", *settings)
+    except RefusedError as error:
+        # Its first word is the kind of error; the rest might quote what was sent.
+        return [f"refused: {str(error).split()[0]}"]
+    except OSError as error:
+        return [f"no answer: {error.strerror or error}"]
+    pairs = iter(flat)
+    running = {str(name): str(value) for name, value in zip(pairs, pairs, strict=True)}
+    return sorted(name for name, value in settings.items() if running.get(name) != value)
+
+
+def keep_data(settings: Settings) -> None:
+    """Have a Redis that ran without append-only file write one before it starts with one.
+
+    It would start empty: with `appendonly yes` the snapshot is not read. Raises SystemExit where there is
+    a snapshot and no running Redis that could be asked.
+    """
+    if settings.get("appendonly") != "yes" or Path(settings["dir"], settings["appenddirname"]).exists():
+        return
+    try:
+        with Connection(settings) as redis:
+            try:
+                redis.ask("PING")
+            except RefusedError:
+                redis.ask("AUTH", settings["requirepass"])
+            redis.ask("CONFIG", "SET", "appendonly", "yes")
+            deadline = time.monotonic() + REWRITE_SECONDS
+            while "aof_rewrite_in_progress:0" not in (persistence := str(redis.ask("INFO", "persistence"))):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.1)
+            if re.search(r"aof_rewrite_(in_progress|scheduled):1|aof_last_bgrewrite_status:err", persistence):
+                raise SystemExit("Redis could not write its append-only file: it was left running as it is")
+    except (OSError, RefusedError):
+        snapshot = Path(settings["dir"], settings["dbfilename"])
+        if snapshot.exists():
+            raise SystemExit(
+                f"{snapshot} holds data that Redis would not load, because from now on it starts with an "
+                "append-only file. Start Redis with its old configuration, run CONFIG SET appendonly yes and "
+                "then this again; or move the file away."
+            ) from None
+
+
+def systemctl(*words: str) -> str:
+    """Run systemctl and return its output. Raises SystemExit with its message where it fails."""
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def last_words(unit: str, settings: Settings) -> str:
+    """Return the newest lines of a unit's journal and log."""
+    journal = ["journalctl", "--unit", unit, "--lines", "5", "--output", "cat", "--no-pager"]
+    lines = subprocess.run(journal, capture_output=True, text=True, check=False).stdout.splitlines()
+    log = Path(settings["logfile"])
+    if log.is_file():
+        lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+    return "\n".join(lines)
+
+
+def unit_properties(units: list[str]) -> dict[str, Settings]:
+    """Return the systemd properties of the units, by unit."""
+    names = "Id,ActiveState,UnitFileState,NeedDaemonReload"
+    blocks = systemctl("show", "--property", names, *units).strip().split("\n\n")
+    parsed = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
+    return {properties["Id"]: properties for properties in parsed}
+
+
+def compare(instances: dict[str, str]) -> dict[str, object]:
+    """Return the state of the host; the keys are in the description of this file."""
+    properties = unit_properties([*instances, CACHE_UNIT])
+    why: dict[str, list[str]] = {}
+    for unit, path in instances.items():
+        found = differences(written(path))
+        if properties[unit]["UnitFileState"] != "enabled":
+            found.append("not enabled")
+        if found:
+            why[unit] = found
+    cache = properties[CACHE_UNIT]
+    return {
+        "restart": list(why),
+        "why": why,
+        "reload": any(properties[unit]["NeedDaemonReload"] == "yes" for unit in instances),
+        "kernel": Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() != "1",
+        "cache_left": cache["ActiveState"] == "active"
+        or cache["UnitFileState"] == "enabled"
+        or any(Path(path).exists() for path in CACHE_FILES),
+    }
+
+
+def restart(instances: dict[str, str]) -> None:
+    """Restart the units, wait until each runs with what is written. Raises SystemExit where one does not."""
+    systemctl("daemon-reload")
+    for unit, path in instances.items():
+        settings = written(path)
+        keep_data(settings)
+        systemctl("--quiet", "enable", unit)
+        try:
+            systemctl("restart", unit)
+        except SystemExit as error:
+            raise SystemExit(f"{error}\n{last_words(unit, settings)}") from None
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while found := differences(settings):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{unit} does not run with what {path} says: {', '.join(found)}")
+            time.sleep(0.1)
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the first argument says to the instances that the others name."""
+    action, *pairs = arguments
+    instances = {unit: path for path, unit in (pair.split("=", 1) for pair in pairs)}
+    if action == "compare":
+        print(json.dumps(compare(instances)))
+    else:
+        restart(instances)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
