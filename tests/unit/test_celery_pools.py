@@ -1,0 +1,142 @@
+"""The worker pools of the role celery: what they become, and what is refused."""
+
+import shlex
+from typing import Any
+
+import pytest
+
+from rendering import evaluate, trusted, variables_of
+from repository import PROJECT, load, options
+
+ROLE = PROJECT / "roles/celery"
+
+
+def variables(**given: Any) -> dict[str, Any]:
+    """Return the role's variables with its required ones and the given."""
+    own = {
+        "celery_app_name": "shop",
+        "celery_application": "shop",
+        "celery_release_dir": "/srv/shop/releases/0123456789ab",
+        "ansible_search_path": [str(ROLE)],
+        **given,
+    }
+    found: dict[str, Any] = variables_of("celery") | trusted(own)
+    return found
+
+
+def programs(**given: Any) -> dict[str, dict[str, Any]]:
+    """Return the programs by name."""
+    found = evaluate("{{ __celery_programs }}", variables(**given))
+    return {program["name"]: program for program in found}
+
+
+def problems(*pools: dict[str, Any], **given: Any) -> list[str]:
+    """Return the complaints about pools."""
+    text = evaluate(
+        "{{ __celery_problems | default('', true) | trim }}",
+        variables(celery_worker_pools=list(pools), **given),
+    )
+    return str(text).splitlines()
+
+
+def test_the_spec_says_the_defaults_of_a_pool() -> None:
+    described = options("celery")["celery_worker_pools"]["options"]
+    defaults = load(ROLE / "vars/main.yml")["__celery_pool_defaults"]
+    assert {name: option["default"] for name, option in described.items() if "default" in option} == defaults
+
+
+def test_every_pool_is_a_program_and_the_default_pools_consume_the_three_queues() -> None:
+    found = programs()
+    assert sorted(found) == ["shop-worker-critical", "shop-worker-default", "shop-worker-low-priority"]
+    for name in ("critical", "default", "low-priority"):
+        words = shlex.split(found[f"shop-worker-{name}"]["command"])
+        assert {f"--hostname={name}@%h", f"--queues={name}"} <= set(words)
+
+
+def test_what_a_pool_says_reaches_its_worker_and_no_other() -> None:
+    pool = {
+        "name": "reports",
+        "queues": ["reports", "exports"],
+        "concurrency": 3,
+        "max_tasks_per_child": 5,
+        "max_memory_per_child": 600000,
+        "time_limit": 90,
+        "soft_time_limit": 60,
+        "prefetch_multiplier": 4,
+        "drain": 20,
+        "stopwaitsecs": 40,
+        "log_level": "DEBUG",
+    }
+    found = programs(celery_worker_pools=[pool, {"name": "default", "queues": ["default"]}])
+    reports, default = found["shop-worker-reports"], found["shop-worker-default"]
+    assert {
+        "--queues=reports,exports",
+        "--concurrency=3",
+        "--max-tasks-per-child=5",
+        "--max-memory-per-child=600000",
+        "--time-limit=90",
+        "--soft-time-limit=60",
+        "--prefetch-multiplier=4",
+        "--loglevel=DEBUG",
+    } <= set(shlex.split(reports["command"]))
+    assert (reports["stopwaitsecs"], reports["environment"]["ROOTSTOCK_DRAIN_SECONDS"]) == (40, "20")
+    assert (default["stopwaitsecs"], default["environment"]["ROOTSTOCK_DRAIN_SECONDS"]) == (600, "540")
+    assert "--concurrency=2" in shlex.split(default["command"])
+
+
+def test_another_configuration_is_another_program() -> None:
+    before, after = programs(celery_configuration_id="a"), programs(celery_configuration_id="b")
+    assert all(before[name] != after[name] for name in before)
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_events_are_sent_only_where_somebody_listens(events: bool) -> None:
+    words = shlex.split(programs(celery_task_events=events)["shop-worker-default"]["command"])
+    assert ("-E" in words) is events
+
+
+def test_a_host_runs_what_is_enabled_on_it() -> None:
+    assert programs(celery_workers_enabled=False) == {}
+    assert list(programs(celery_workers_enabled=False, celery_beat_enabled=True)) == ["shop-beat"]
+    assert len(programs(celery_beat_enabled=True)) == 4
+
+
+def test_the_defaults_are_accepted() -> None:
+    assert problems(*variables()["celery_worker_pools"]) == []
+    assert problems(celery_workers_enabled=False) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"name": "Low Priority"}, "pool Low Priority: name is part of"),
+        ({"name": "-x"}, "pool -x: name is part of"),
+        ({"name": "x\n"}, "name is part of"),
+        ({"queues": []}, "pool p: queues is empty"),
+        ({"queues": ["a b"]}, "pool p: queues has 'a b'"),
+        ({"queues": ["a,b"]}, "pool p: queues has 'a,b'"),
+        ({"concurrency": 0}, "pool p: concurrency is 0: it must be at least 1"),
+        ({"max_memory_per_child": -1}, "pool p: max_memory_per_child is -1"),
+        ({"drain": 600}, "pool p: drain is 600: it must be less than stopwaitsecs (600)"),
+        (
+            {"soft_time_limit": 1800},
+            "pool p: soft_time_limit is 1800: it must be less than time_limit (1800)",
+        ),
+        ({"time_limit": 3301}, "pool p: time_limit is 3301: celery_visibility_timeout (3600) must be"),
+    ],
+)
+def test_bad_pools_are_refused(change: dict[str, Any], complaint: str) -> None:
+    found = problems({"name": "p", "queues": ["q"], **change})
+    assert complaint in "\n".join(found)
+    assert problems({"name": "p", "queues": ["q"], "time_limit": 3300}) == []
+
+
+def test_every_problem_is_named_at_once() -> None:
+    text = "\n".join(problems({"name": "p", "queues": []}, {"name": "p", "queues": ["q"], "concurrency": 0}))
+    assert "names p 2 times" in text
+    assert "queues is empty" in text
+    assert "concurrency is 0" in text
+
+
+def test_a_host_of_workers_without_a_pool_is_refused() -> None:
+    assert "celery_worker_pools is empty" in problems()[0]

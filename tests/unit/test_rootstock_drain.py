@@ -1,0 +1,84 @@
+"""The drain timer of the workers, with Celery replaced: the real one is asked on a deployed stack."""
+
+import importlib.util
+import signal
+import sys
+import threading
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from repository import PROJECT
+
+SOURCE = PROJECT / "roles/celery/files/rootstock_drain.py"
+
+
+def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None) -> Any:
+    """Load the module as `celery worker -I` does, with a drain of so many seconds."""
+    connected: list[Any] = []
+    signals = ModuleType("celery.signals")
+    signals.worker_shutting_down = SimpleNamespace(connect=connected.append)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "celery", ModuleType("celery"))
+    monkeypatch.setitem(sys.modules, "celery.signals", signals)
+    if seconds is None:
+        monkeypatch.delenv("ROOTSTOCK_DRAIN_SECONDS", raising=False)
+    else:
+        monkeypatch.setenv("ROOTSTOCK_DRAIN_SECONDS", seconds)
+    spec = importlib.util.spec_from_file_location("rootstock_drain", SOURCE)
+    assert spec
+    assert spec.loader
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert connected == [module.on_shutting_down]
+    return module
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the signals that the process has sent to itself."""
+    sent: list[int] = []
+    monkeypatch.setattr("os.kill", lambda _pid, number: sent.append(number))
+    return sent
+
+
+def timers() -> list[threading.Timer]:
+    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_the_cold_shutdown_follows_the_warm_one(monkeypatch: pytest.MonkeyPatch, kills: list[int]) -> None:
+    drain = load(monkeypatch, "0.05")
+    drain.on_shutting_down(sender="default@host", sig="SIGTERM", how="Warm", exitcode=0)
+    (timer,) = timers()
+    assert timer.daemon, "it would keep a worker alive that has finished"
+    assert kills == []
+    timer.join(10)
+    assert kills == [signal.SIGQUIT]
+
+
+def test_a_second_stop_signal_starts_no_second_timer(
+    monkeypatch: pytest.MonkeyPatch, kills: list[int]
+) -> None:
+    drain = load(monkeypatch, "0.05")
+    drain.on_shutting_down(how="Warm")
+    (timer,) = timers()
+    drain.on_shutting_down(how="Warm")
+    assert timers() in ([timer], [])
+    timer.join(10)
+    drain.on_shutting_down(how="Warm")
+    assert timers() == []
+    assert kills == [signal.SIGQUIT]
+
+
+def test_a_cold_shutdown_needs_no_timer(monkeypatch: pytest.MonkeyPatch, kills: list[int]) -> None:
+    load(monkeypatch, "0.05").on_shutting_down(how="Cold")
+    assert timers() == []
+    assert kills == []
+
+
+@pytest.mark.parametrize("value", [None, "", "soon", "0", "-1", "nan", "inf"])
+def test_a_wrong_time_fails_when_the_worker_starts(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    with pytest.raises(ValueError, match=r"ROOTSTOCK_DRAIN_SECONDS is '.*': it must be a positive number"):
+        load(monkeypatch, value)
