@@ -26,7 +26,7 @@ demo: setup ## the whole stack on one container, ending with a paid order
 	@$(BIN)/python scripts/demo.py up
 
 .PHONY: demo-destroy
-demo-destroy: ## remove the demo's container, its secrets and its package caches
+demo-destroy: setup ## remove the demo's container, its secrets and its package caches
 	@$(BIN)/python scripts/demo.py destroy
 
 .PHONY: site
@@ -58,7 +58,7 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
 
 .PHONY: screenshots
-screenshots: ## docs/images from the running demo, by headless Chromium
+screenshots: setup ## docs/images from the running demo, by headless Chromium
 	@$(BIN)/python scripts/screenshots.py
 
 .PHONY: lock

@@ -5,9 +5,9 @@
 # Usage: base_image.sh <bookworm|trixie> [...]
 set -eu
 
-packages="systemd systemd-sysv dbus python3 sudo ca-certificates iproute2 procps openssh-server"
+packages="systemd systemd-sysv dbus python3 python3-apt sudo ca-certificates iproute2 procps openssh-server"
 # Part of the image's label: change it together with the recipe, and the image is made again.
-recipe=3
+recipe=5
 
 fail() {
     printf 'base image: %s\n' "$1" >&2
@@ -55,7 +55,7 @@ for codename in "$@"; do
         rm -f /etc/apt/apt.conf.d/docker-clean
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages
-        rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /etc/ssh/ssh_host_*
+        rm -rf /var/cache/apt/archives/*.deb /etc/ssh/ssh_host_*
         : >/etc/machine-id
         mkdir /etc/systemd/system/ssh.service.d
         printf '[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\n' >/etc/systemd/system/ssh.service.d/host-keys.conf

@@ -7,7 +7,7 @@ scenario=$1
 shift
 [ -e "molecule/$scenario/molecule.yml" ] || {
     printf "molecule: there is no scenario '%s'; there are: %s\n" "$scenario" \
-        "$(ls molecule/*/molecule.yml | cut -d/ -f2 | tr '\n' ' ')" >&2
+        "$(for file in molecule/*/molecule.yml; do echo "$file" | cut -d/ -f2; done | tr '\n' ' ')" >&2
     exit 1
 }
 # Molecule only warns when a scenario has no tests.

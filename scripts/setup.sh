@@ -46,12 +46,12 @@ trap 'exit 130' INT TERM
 rm -rf .venv
 "$python" -m venv .venv || fail "'$python -m venv .venv' failed (see above)."
 log=$(mktemp)
-.venv/bin/python -m pip install --quiet --retries 1 --require-hashes -r roles/django_app/files/uv.txt >"$log" 2>&1 &&
-    .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/control.txt >>"$log" 2>&1 || {
+if ! { .venv/bin/python -m pip install --quiet --retries 1 --require-hashes -r roles/django_app/files/uv.txt &&
+    .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/control.txt; } >"$log" 2>&1; then
     tail -n 4 "$log" >&2
     rm -f "$log"
     fail "the locked packages could not be installed: is PyPI reachable (proxy, PIP_INDEX_URL)? No .venv was left behind."
-}
+fi
 rm -f "$log"
 printf '%s\n' "$wanted" >.venv/.lock
 trap - EXIT INT TERM

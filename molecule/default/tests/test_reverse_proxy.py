@@ -1,0 +1,129 @@
+"""Nginx in front of the application and of Flower, asked over the network."""
+
+import http.client
+import socket
+import ssl
+
+import pytest
+import requests
+from testinfra.host import Host
+
+from stack import APP, DOMAIN, Stack, ansible_vault, wait_for
+
+
+@pytest.fixture(scope="session")
+def flower_login() -> tuple[str, str]:
+    return "flower", ansible_vault()["vault_flower_password"]
+
+
+def test_the_configuration_is_valid(host: Host) -> None:
+    result = host.run("nginx -t")
+    assert result.rc == 0, result.stderr
+    assert "warn" not in result.stderr
+
+
+def test_plain_http_is_sent_to_https(stack: Stack) -> None:
+    connection = http.client.HTTPConnection(stack.address, 80, timeout=10)
+    connection.request("GET", "/path?x=1", headers={"Host": DOMAIN})
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (301, f"https://{DOMAIN}/path?x=1")
+
+
+@pytest.mark.parametrize("path", ["/", "/no-such-page", "/flower/"])
+def test_security_headers_are_on_every_answer(stack: Stack, path: str) -> None:
+    headers = stack.get(path).headers
+    assert "max-age=" in headers["Strict-Transport-Security"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Referrer-Policy" in headers
+    assert "/" not in headers["Server"], "the version of Nginx is nobody's business"
+
+
+def test_an_unknown_host_name_gets_no_answer(stack: Stack) -> None:
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        context = ssl.create_default_context(cafile=stack.certificate)
+        with socket.create_connection((stack.address, 443), timeout=10) as raw:
+            context.wrap_socket(raw, server_hostname="somebody-else.test")
+
+
+def test_old_tls_is_refused(stack: Stack) -> None:
+    context = ssl.create_default_context(cafile=stack.certificate)
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        with socket.create_connection((stack.address, 443), timeout=10) as raw:
+            context.wrap_socket(raw, server_hostname=DOMAIN)
+
+
+def test_http_2_is_spoken(stack: Stack) -> None:
+    context = ssl.create_default_context(cafile=stack.certificate)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection((stack.address, 443), timeout=10) as raw:
+        with context.wrap_socket(raw, server_hostname=DOMAIN) as tls:
+            assert tls.selected_alpn_protocol() == "h2"
+
+
+def test_static_files_come_from_the_release_with_a_long_life(stack: Stack) -> None:
+    page = stack.get("/").text
+    path = next(part for part in page.split('"') if part.startswith("/static/") and part.endswith(".css"))
+    answer = stack.get(path)
+    assert answer.status_code == 200
+    assert "max-age=31536000" in answer.headers["Cache-Control"]
+
+
+def test_readiness_is_not_for_the_public(stack: Stack) -> None:
+    assert stack.get("/readyz").status_code in (403, 404)
+    assert stack.get("/healthz").status_code == 200
+
+
+def test_flower_wants_the_password(stack: Stack, flower_login: tuple[str, str]) -> None:
+    assert stack.get("/flower/").status_code == 401
+    assert stack.get("/flower/", auth=(flower_login[0], "wrong")).status_code == 401
+    assert stack.get("/flower/", auth=flower_login).status_code == 200
+
+
+def test_flower_itself_wants_a_password_too(host: Host) -> None:
+    """Whoever is on the server, or finds a way round Nginx, still has no Flower."""
+    code = host.check_output(
+        "python3 -c \"import urllib.request as u\ntry: print(u.urlopen('http://127.0.0.1:5555/flower/').status)\n"
+        'except u.HTTPError as e: print(e.code)"'
+    )
+    assert code == "401"
+    addresses = {
+        word for word in host.check_output("ss -Hltn sport = :5555").split() if word.endswith(":5555")
+    }
+    assert addresses == {"127.0.0.1:5555"}
+
+
+def test_flower_shows_the_workers(stack: Stack, flower_login: tuple[str, str]) -> None:
+    def workers() -> set[str]:
+        answer = stack.get("/flower/api/workers?refresh=1", auth=flower_login)
+        return {name.split("@")[0] for name in answer.json()} if answer.status_code == 200 else set()
+
+    wait_for(
+        lambda: workers() == {"critical", "default", "low-priority"}, 30, "Flower knows the three workers"
+    )
+
+
+@pytest.mark.parametrize("path", ["/flower/metrics", "/flower/healthcheck"])
+def test_what_flower_leaves_open_is_closed(stack: Stack, flower_login: tuple[str, str], path: str) -> None:
+    assert stack.get(path).status_code in (401, 403, 404)
+    assert stack.get(path, auth=flower_login).status_code in (403, 404)
+
+
+def test_flower_is_read_only(stack: Stack, flower_login: tuple[str, str]) -> None:
+    session = stack.session()
+    answer = session.post(stack.url("/flower/api/worker/shutdown/default"), auth=flower_login, timeout=30)
+    assert answer.status_code == 403
+
+
+def test_no_password_is_in_a_list_of_processes(host: Host, flower_login: tuple[str, str]) -> None:
+    processes = host.check_output("ps axww -o args")
+    for name, secret in ansible_vault().items():
+        assert secret not in processes, name
+    assert f"{APP}" in processes
+
+
+def test_requests_without_a_known_client_cannot_forge_their_address(stack: Stack) -> None:
+    answer: requests.Response = stack.get("/healthz", headers={"X-Forwarded-Proto": "http"})
+    assert answer.status_code == 200, "a forged X-Forwarded-Proto reached the application: it redirected"

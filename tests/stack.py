@@ -1,0 +1,135 @@
+"""What the tests of a deployed stack share: ways to ask its running services."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+import yaml
+from requests.adapters import HTTPAdapter
+from testinfra.host import Host
+
+PROJECT = Path(__file__).resolve().parent.parent
+APP = "shop"
+DOMAIN = "localhost"
+
+T = TypeVar("T")
+
+
+def wait_for(check: Callable[[], T], seconds: float, what: str) -> T:
+    """Polls until check() is true and returns its value; AssertionError after the given seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.2)
+    return value
+
+
+def ansible(*arguments: str, inventory: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs playbooks/site.yml as a user would, with the given options."""
+    return subprocess.run(
+        [PROJECT / ".venv/bin/ansible-playbook", "-i", inventory, "playbooks/site.yml", *arguments],
+        cwd=PROJECT,
+        # Molecule asks for colours, which would hide the figures of the recap.
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"},
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
+def ansible_vault() -> dict[str, str]:
+    """The secrets of the demo, which the test servers share."""
+    text = subprocess.run(
+        [PROJECT / ".venv/bin/ansible-vault", "view", PROJECT / "inventories/demo/group_vars/all/vault.yml"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return {str(name): str(value) for name, value in yaml.safe_load(text).items()}
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """The figures per host of a PLAY RECAP."""
+    lines = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)
+    return {host: {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", figures)} for host, figures in lines}
+
+
+class _ServerName(HTTPAdapter):
+    """Speaks to an address, but asks for and checks the certificate of the site's name."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, server_hostname=DOMAIN, assert_hostname=DOMAIN, **kwargs)
+
+
+class Stack:
+    """One server with the whole stack."""
+
+    def __init__(self, host: Host, certificates: Path) -> None:
+        self.host = host
+        addresses = host.check_output("hostname -I").split()
+        self.address = next(a for a in addresses if ":" not in a)
+        self.certificate = certificates / f"{host.backend.get_hostname()}.crt"
+        self.certificate.write_text(host.check_output(f"cat /etc/ssl/rootstock/{APP}.crt"))
+
+    def session(self) -> requests.Session:
+        """A browser's session with the site through Nginx and TLS, its certificate checked."""
+        session = requests.Session()
+        session.mount("https://", _ServerName())
+        session.headers["Host"] = DOMAIN
+        session.verify = str(self.certificate)
+        session.trust_env = False
+        return session
+
+    def url(self, path: str) -> str:
+        return f"https://{self.address}{path}"
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        return self.session().get(self.url(path), timeout=30, allow_redirects=False, **kwargs)
+
+    def python(self, code: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Runs code in the application's own environment; returns what it printed as JSON.
+
+        The code finds its arguments in the dict `arguments`.
+        """
+        program = (
+            f"import json\narguments = json.loads({json.dumps(json.dumps(dict(arguments or {})))})\n"
+            "import django; django.setup()\n" + code
+        )
+        encoded = base64.b64encode(program.encode()).decode()
+        output = self.host.check_output(
+            f"cd /srv/{APP}/current && echo {encoded} | base64 -d | runuser -u {APP} -- "
+            f"/usr/local/lib/rootstock/with-env /etc/{APP}/app.env -- .venv/bin/python -"
+        )
+        return json.loads(output.strip().splitlines()[-1])
+
+    def redis_config(self, url_variable: str = "CELERY_BROKER_URL") -> dict[str, str]:
+        """CONFIG GET * of the Redis behind one of the application's URLs."""
+        code = (
+            "import os, redis\n"
+            "server = redis.Redis.from_url(os.environ[arguments['url']], decode_responses=True)\n"
+            "print(json.dumps(server.config_get('*')))"
+        )
+        return self.python(code, {"url": url_variable})
+
+    def send(self, task: str, *args: Any, queue: str, wait: float | None = 30) -> Any:
+        """Publishes a task; returns its result, or its id where wait is None."""
+        code = (
+            "from shop.celery import app\n"
+            "result = app.send_task(arguments['task'], arguments['args'], queue=arguments['queue'])\n"
+            "wait = arguments['wait']\n"
+            "print(json.dumps(result.id if wait is None else result.get(timeout=wait)))"
+        )
+        return self.python(code, {"task": task, "args": args, "queue": queue, "wait": wait})
+
+    def programs(self) -> dict[str, str]:
+        """Supervisor's programs and their states."""
+        lines = self.host.run("supervisorctl status").stdout.splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
