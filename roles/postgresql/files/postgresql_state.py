@@ -80,7 +80,13 @@ class Cluster:
         )
         if checked.returncode != 0:
             raise SystemExit(f"PostgreSQL refuses its configuration: {checked.stderr.strip()}")
-        for words in (["daemon-reload"], ["--quiet", "enable", "postgresql.service"], ["restart", self.unit]):
+        # The unit of all clusters comes last: it is what people reload, and it would start this one first.
+        for words in (
+            ["daemon-reload"],
+            ["--quiet", "enable", "postgresql.service"],
+            ["restart", self.unit],
+            ["start", "postgresql.service"],
+        ):
             done = run("systemctl", *words)
             if done.returncode != 0:
                 raise SystemExit(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
