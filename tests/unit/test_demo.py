@@ -69,8 +69,11 @@ def test_a_failure_is_told_with_its_task() -> None:
     assert "changed: false" not in message
 
 
-def test_a_cut_network_is_told_in_one_line() -> None:
-    message = demo.failure_message(OUTPUT)
+@pytest.mark.parametrize(
+    "words", ["Temporary failure resolving", "Failed to update apt cache after 5 retries"]
+)
+def test_a_cut_network_is_told_in_one_line(words: str) -> None:
+    message = demo.failure_message(OUTPUT.replace("Temporary failure resolving", words))
     assert message.startswith("The Debian mirror cannot be reached")
     assert message.endswith("needed by task 'redis : Install | Packages'.")
     assert "\n" not in message

@@ -151,3 +151,11 @@ def test_the_known_names_are_those_that_the_wiring_reads() -> None:
         re.findall(r"(?<![\w])app_\w+", wiring)
     )
     assert set(play["__preflight_secrets"]) == set(re.findall(r"\bvault_\w+", wiring))
+
+
+def test_a_pool_that_would_lose_tasks_is_refused(tmp_path: Path) -> None:
+    pools = [{"name": "critical", "queues": ["critical"], "drain": 700, "stopwaitsecs": 600}]
+    message = refusal(changed(celery_worker_pools=pools), tmp_path)
+    assert "critical" in message
+    assert "drain" in message
+    assert "stopwaitsecs" in message
