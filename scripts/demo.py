@@ -41,8 +41,8 @@ NEEDS = "What it needs of Docker is in docs/testbed.md."
 
 # What the message of a failing task says when the network is at fault, and which way was cut.
 NETWORK_FAULTS = {
-    "The Debian mirror": r"apt.cache update failed|Failed to update apt cache|Unable to fetch|Failed to fetch http|failure resolving"
-    "|locate package python3-apt",
+    "The Debian mirror": r"apt.cache update failed|Failed to update apt cache|Unable to fetch"
+    "|Failed to fetch http|failure resolving|locate package python3-apt",
     "PyPI": r"error sending request|Failed to fetch: `|NewConnectionError|dns error|No matching distribution",
 }
 
