@@ -194,5 +194,5 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             raise BadRequest("the body is not valid JSON") from error
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
         """One line per request would only say what the ledger says."""
