@@ -33,6 +33,14 @@ demo-destroy: setup ## remove the demo's container, its secrets and its package 
 site: setup ## converge INVENTORY (default: demo)
 	@$(ANSIBLE) playbooks/site.yml
 
+.PHONY: deploy
+deploy: setup ## the application's code to INVENTORY, nothing else
+	@$(ANSIBLE) playbooks/deploy.yml
+
+.PHONY: rollback
+rollback: setup ## INVENTORY back to the release before, or to RELEASE
+	@$(ANSIBLE) playbooks/rollback.yml $(if $(RELEASE),-e rollback_to=$(RELEASE))
+
 .PHONY: secrets
 secrets: setup ## generate the secrets of INVENTORY once, into its vault file
 	@$(ANSIBLE) playbooks/secrets.yml
@@ -60,6 +68,10 @@ test: lint unit test-app ## everything that CI runs
 .PHONY: screenshots
 screenshots: setup ## docs/images from the running demo, by headless Chromium
 	@$(BIN)/python scripts/screenshots.py
+
+.PHONY: bench
+bench: engine ## time deploys beside whole runs, over SSH; results in bench/results
+	@scripts/bench.sh
 
 .PHONY: lock
 lock: setup ## resolve the requirements anew

@@ -349,7 +349,8 @@ Try next
   docker exec {CONTAINER} supervisorctl status
                         what runs on the server
   {again}
-                        after a change in {INVENTORY}/group_vars/all/main.yml: only what differs is restarted
+                        after a change in sample_app or {INVENTORY}/group_vars/all/main.yml:
+                        a new generation starts beside the one that runs, and takes over
   make demo-destroy     remove it all
 """
 

@@ -5,6 +5,7 @@ the browser over the driver's connection on loopback, and no list of processes s
 """
 
 import base64
+import re
 import socket
 import subprocess
 import sys
@@ -138,7 +139,8 @@ def flower(driver: Remote, site: str) -> None:
     ):
         driver.execute("executeCdpCommand", {"cmd": command, "params": parameters})
     driver.get(f"{site}/flower/workers")
-    WebDriverWait(driver, PAID_SECONDS).until(lambda page: "critical@" in page.page_source)
+    # A node is named after its pool and its generation.
+    WebDriverWait(driver, PAID_SECONDS).until(lambda page: re.search(r"critical\.[\w-]+@", page.page_source))
     take(driver, "flower")
 
 

@@ -57,6 +57,7 @@ docker run -d --init --name "$container" --shm-size 512m -v rootstock-test-app:/
 trust_extra_authorities
 docker cp roles/django_app/files/uv.txt "$container:/opt/uv.txt" >/dev/null
 docker cp sample_app "$container:/opt/sample_app" >/dev/null
+docker cp roles/django_app/files/migrate.py "$container:/opt/migrate.py" >/dev/null
 
 # One environment per set of requirements, kept in the volume; half-made ones have no name yet.
 docker exec "$container" sh -ec '
@@ -83,6 +84,7 @@ docker exec "$container" sh -ec '
 # PostgreSQL refuses to run as root. No test collected is exit code 5: a failure, as it should be.
 status=0
 docker exec --user postgres --workdir /opt/sample_app --env HOME=/opt/home --env SCREENSHOTS=/opt/screenshots \
+    --env MIGRATE_SCRIPT=/opt/migrate.py \
     "$container" /opt/venv/bin/python -m pytest -p no:cacheprovider "$@" || status=$?
 mkdir -p .cache/screenshots
 docker cp "$container:/opt/screenshots/." .cache/screenshots >/dev/null

@@ -117,7 +117,8 @@ class Stack:
             "server = redis.Redis.from_url(os.environ[arguments['url']], decode_responses=True)\n"
             "print(json.dumps(server.config_get('*')))"
         )
-        return self.python(code, {"url": url_variable})
+        config: dict[str, str] = self.python(code, {"url": url_variable})
+        return config
 
     def send(self, task: str, *args: Any, queue: str, wait: float | None = 30) -> Any:
         """Publishes a task; returns its result, or its id where wait is None."""

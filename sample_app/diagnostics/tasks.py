@@ -5,6 +5,9 @@ import time
 from typing import Any
 
 from celery import Task, shared_task
+from django.utils import timezone
+
+from diagnostics.models import Effect
 
 
 @shared_task(bind=True, ignore_result=False)
@@ -26,3 +29,17 @@ def allocate(mebibytes: int) -> int:
     memory = bytearray(mebibytes * 1024 * 1024)
     memory[:: os.sysconf("SC_PAGESIZE")] = b"x" * len(range(0, len(memory), os.sysconf("SC_PAGESIZE")))
     return os.getpid()
+
+
+@shared_task(bind=True)
+def record(self: Task, key: str, seconds: float = 0) -> None:
+    """Sleeps, then leaves one row: it is written at the end, so what was cut short has left none."""
+    started_at = timezone.now()
+    time.sleep(seconds)
+    Effect.objects.create(
+        key=key,
+        started_at=started_at,
+        node=self.request.hostname,
+        pid=os.getpid(),
+        redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
+    )

@@ -16,7 +16,7 @@ def variables(**given: Any) -> dict[str, Any]:
     own = {
         "celery_app_name": "shop",
         "celery_application": "shop",
-        "celery_release_dir": "/srv/shop/releases/0123456789ab",
+        "celery_drain_version": "0123456789ab",
         "ansible_search_path": [str(ROLE)],
         **given,
     }
@@ -25,8 +25,8 @@ def variables(**given: Any) -> dict[str, Any]:
 
 
 def programs(**given: Any) -> dict[str, dict[str, Any]]:
-    """Return the programs by name."""
-    found = evaluate("{{ __celery_programs }}", variables(**given))
+    """Return the programs by name, those that run beside the ones before them and those there is one of."""
+    found = evaluate("{{ celery_worker_programs + celery_single_programs }}", variables(**given))
     return {program["name"]: program for program in found}
 
 
@@ -47,10 +47,13 @@ def test_the_spec_says_the_defaults_of_a_pool() -> None:
 
 def test_every_pool_is_a_program_and_the_default_pools_consume_the_three_queues() -> None:
     found = programs()
-    assert sorted(found) == ["shop-worker-critical", "shop-worker-default", "shop-worker-low-priority"]
-    for name in ("critical", "default", "low-priority"):
-        words = shlex.split(found[f"shop-worker-{name}"]["command"])
-        assert {f"--hostname={name}@%h", f"--queues={name}"} <= set(words)
+    pools = ("critical", "default", "low-priority")
+    assert list(found) == [f"shop-worker-{name}.{{generation}}" for name in pools]
+    for name, program in zip(pools, found.values(), strict=True):
+        words = shlex.split(program["command"])
+        # Beside the generation before: program, node and log are its own.
+        assert {f"--hostname={name}.{{generation}}@%h", f"--queues={name}"} <= set(words)
+        assert program["log_file"] == f"/var/log/shop/shop-worker-{name}.{{generation}}.log"
 
 
 def test_what_a_pool_says_reaches_its_worker_and_no_other() -> None:
@@ -68,7 +71,7 @@ def test_what_a_pool_says_reaches_its_worker_and_no_other() -> None:
         "log_level": "DEBUG",
     }
     found = programs(celery_worker_pools=[pool, {"name": "default", "queues": ["default"]}])
-    reports, default = found["shop-worker-reports"], found["shop-worker-default"]
+    reports, default = found["shop-worker-reports.{generation}"], found["shop-worker-default.{generation}"]
     assert {
         "--queues=reports,exports",
         "--concurrency=3",
@@ -84,14 +87,30 @@ def test_what_a_pool_says_reaches_its_worker_and_no_other() -> None:
     assert "--concurrency=2" in shlex.split(default["command"])
 
 
-def test_another_configuration_is_another_program() -> None:
-    before, after = programs(celery_configuration_id="a"), programs(celery_configuration_id="b")
-    assert all(before[name] != after[name] for name in before)
+def test_all_programs_have_what_the_application_gives_them() -> None:
+    common = {
+        "directory": "/srv/shop/releases/0123456789ab",
+        "user": "shop",
+        "env_files": ["/etc/shop/app.0123456789ab.env"],
+        "environment": {"HOME": "/srv/shop/shared"},
+    }
+    found = programs(celery_program=common, celery_beat_enabled=True)
+    assert len(found) == 4
+    for name, program in found.items():
+        assert {key: program[key] for key in common if key != "environment"}.items() <= common.items()
+        # Beside what a worker has of its own.
+        assert program["environment"]["HOME"] == "/srv/shop/shared"
+        assert ("ROOTSTOCK_DRAIN" in program["environment"]) is (name != "shop-beat")
+
+
+def test_another_version_of_the_drain_timer_is_another_worker() -> None:
+    before, after = (programs(celery_drain_version=version, celery_beat_enabled=True) for version in "ab")
+    assert [name for name in before if before[name] == after[name]] == ["shop-beat"]
 
 
 @pytest.mark.parametrize("events", [True, False])
 def test_events_are_sent_only_where_somebody_listens(events: bool) -> None:
-    words = shlex.split(programs(celery_task_events=events)["shop-worker-default"]["command"])
+    words = shlex.split(programs(celery_task_events=events)["shop-worker-default.{generation}"]["command"])
     assert ("-E" in words) is events
 
 

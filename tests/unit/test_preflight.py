@@ -85,7 +85,12 @@ def regrouped(**groups: list[str] | None) -> dict[str, Any]:
             **{group: ["one", "two"] for group in GROUPS}
         ),  # two whole servers, each with its own Redis
         regrouped(workers=["two"], web=["one", "two"]),
-        changed(app_environment={"A": "b"}, app_trusted_origins=["https://shop.example:8443"]),
+        changed(
+            app_environment={"A": "b"},
+            app_hook_after_switch=str(PROJECT / "playbooks/deploy.yml"),
+            app_migrate=False,
+            app_trusted_origins=["https://shop.example:8443"],
+        ),
     ],
     ids=["single", "no Flower", "two servers", "fleet", "optional variables"],
 )
@@ -121,6 +126,11 @@ def test_an_unknown_name_is_named(tmp_path: Path) -> None:
     assert "app_domain" in message
 
 
+def test_a_hook_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    message = refusal(changed(app_hook_before_migrate=str(tmp_path / "none.yml")), tmp_path)
+    assert f"app_hook_before_migrate is {tmp_path}/none.yml: there is no such file" in message
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_or_empty_description_of_the_app_is_named(value: str | None, tmp_path: Path) -> None:
     assert "app_wsgi_module is not set." in refusal(changed(app_wsgi_module=value), tmp_path)
@@ -144,11 +154,12 @@ def test_a_redis_without_a_beat_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_the_known_names_are_those_that_the_wiring_reads() -> None:
+def test_the_known_names_are_those_that_wiring_and_release_read() -> None:
     play = yaml.safe_load((PROJECT / "playbooks/preflight.yml").read_text())[0]["vars"]
     wiring = (PROJECT / "playbooks/group_vars/all/wiring.yml").read_text()
+    release = (PROJECT / "playbooks/release.yml").read_text()
     assert set(play["__preflight_required"] + play["__preflight_optional"]) == set(
-        re.findall(r"(?<![\w])app_\w+", wiring)
+        re.findall(r"(?<![\w])app_\w+", wiring + release)
     )
     assert set(play["__preflight_secrets"]) == set(re.findall(r"\bvault_\w+", wiring))
 

@@ -1,5 +1,6 @@
 """supervisor-apply against a Supervisor that is simulated second by second."""
 
+import functools
 import importlib.util
 import json
 import sys
@@ -84,7 +85,7 @@ class Fake:
         ]
 
     def getAllConfigInfo(self) -> Any:
-        return [{"name": name, "startsecs": 2, "stopwaitsecs": 30} for name in self.files]
+        return [{"name": name, "group": name, "startsecs": 2, "stopwaitsecs": 30} for name in self.files]
 
     def getAllProcessInfo(self) -> Any:
         return [
@@ -107,7 +108,8 @@ class Fake:
         self.start(self.active[name])
 
     def removeProcessGroup(self, name: str) -> Any:
-        assert self.active[name].state in ("STOPPED", "EXITED", "FATAL"), "STILL_RUNNING"
+        if self.active[name].state not in ("STOPPED", "EXITED", "FATAL"):
+            raise xmlrpc.client.Fault(apply.STILL_RUNNING, f"STILL_RUNNING: {name}")
         self.note("remove", name)
         del self.active[name]
 
@@ -137,7 +139,7 @@ def run(fake: Fake, wanted: set[str]) -> Any:
 
 
 def report(changed: bool, **lists: list[str]) -> dict[str, object]:
-    return {"changed": changed, "started": [], "stopped": [], "restarted": [], **lists}
+    return {"changed": changed, "started": [], "stopped": [], "restarted": [], "draining": [], **lists}
 
 
 def test_nothing_to_do_touches_nothing() -> None:
@@ -159,16 +161,95 @@ def test_only_the_changed_program_is_restarted() -> None:
     assert fake.active["b"].version == 2
 
 
-def test_removed_program_is_stopped_first() -> None:
-    fake = Fake({"a": 1}, {"a": Program(), "b": Program(stops_after=20)})
-    assert run(fake, {"a"}) == report(True, stopped=["b"])
+def test_removed_program_is_told_to_stop_and_not_waited_for() -> None:
+    fake = Fake({"a": 1}, {"a": Program(), "b": Program(stops_after=600)})
+    assert run(fake, {"a"}) == report(True, stopped=["b"], draining=["b"])
+    assert fake.calls == [(0, "stop", "b")]
+
+
+def test_a_program_that_drains_is_in_the_report_and_is_no_change() -> None:
+    fake = Fake({}, {"a": Program(state="STOPPING", stops_after=600)})
+    assert run(fake, set()) == report(False, draining=["a"])
+    assert fake.calls == []
+
+
+def test_removed_program_that_has_stopped_is_taken_out() -> None:
+    fake = Fake({}, {"a": Program(state="EXITED")})
+    assert run(fake, set()) == report(False)
+    assert fake.active == {}
+
+
+def reap(fake: Fake) -> None:
+    apply.Applier(fake, set(), clock=fake.clock, sleep=fake.sleep).reap()
+
+
+def test_the_reaper_takes_each_program_out_when_it_has_stopped() -> None:
+    draining = {name: Program(state="STOPPING", stops_after=s) for name, s in (("fast", 1), ("slow", 9000))}
+    fake = Fake({"a": 1}, {"a": Program(), "still named": Program(), **draining})
+    fake.files["still named"] = 1
+    reap(fake)
+    assert set(fake.active) == {"a", "still named"}
+    assert [(round(at), name) for at, call, name in fake.calls if call == "remove"] == [
+        (1, "fast"),
+        (9000, "slow"),
+    ]
+
+
+def test_the_reaper_tells_a_program_again_that_started_by_itself_meanwhile() -> None:
+    fake = Fake({}, {"a": Program(state="RUNNING", stops_after=5)})
+    reap(fake)
     assert [call for _, call, _ in fake.calls] == ["stop", "remove"]
-    assert set(fake.active) == {"a"}
 
 
-def test_empty_set_stops_its_programs() -> None:
-    fake = Fake({}, {"a": Program()})
-    assert run(fake, set()) == report(True, stopped=["a"])
+@pytest.mark.parametrize(
+    ("code", "draining"), [(apply.BAD_NAME, []), (apply.STILL_RUNNING, ["a"])], ids=["gone", "started"]
+)
+def test_what_another_run_did_a_moment_before_is_no_error(code: int, draining: list[str]) -> None:
+    fake = Fake({}, {"a": Program(state="EXITED")})
+
+    def race(name: str) -> Any:
+        raise xmlrpc.client.Fault(code, name)
+
+    fake.removeProcessGroup = race  # type: ignore[method-assign]
+    assert run(fake, set()) == report(False, draining=draining)
+
+
+def test_another_fault_is_not_hidden() -> None:
+    fake = Fake({}, {"a": Program(state="EXITED")})
+
+    def refuse(name: str) -> Any:
+        raise xmlrpc.client.Fault(6, f"SHUTDOWN_STATE: {name}")
+
+    fake.removeProcessGroup = refuse  # type: ignore[method-assign]
+    with pytest.raises(xmlrpc.client.Fault, match="SHUTDOWN_STATE"):
+        run(fake, set())
+
+
+def stop(fake: Fake, names: set[str]) -> Any:
+    applier = apply.Applier(fake, set(), clock=fake.clock, sleep=fake.sleep)
+    return json.loads(applier.stop(names).line())
+
+
+def test_programs_are_stopped_at_once_and_their_file_stays() -> None:
+    fake = Fake(
+        {"a": 1, "b": 1, "c": 1}, {"a": Program(stops_after=1), "b": Program(stops_after=600), "c": Program()}
+    )
+    assert stop(fake, {"a", "b", "unknown"}) == report(True, stopped=["a", "b"])
+    assert fake.calls == [(0, "stop", "a"), (0, "stop", "b")]
+    assert {name: program.state for name, program in fake.active.items()} == {
+        "a": "STOPPED",
+        "b": "STOPPED",
+        "c": "RUNNING",
+    }
+    assert 600 <= fake.now < 602
+    assert stop(fake, {"a", "b"}) == report(False)
+
+
+def test_program_that_never_stops_is_reported() -> None:
+    fake = Fake({"a": 1}, {"a": Program(stops_after=1e9)})
+    with pytest.raises(apply.NotRunningError, match="not stopped in time"):
+        stop(fake, {"a"})
+    assert fake.now > 3600
 
 
 def test_programs_of_another_set_are_left_alone() -> None:
@@ -193,22 +274,6 @@ def test_program_that_does_not_run_is_started(state: str) -> None:
     assert fake.active["a"].state == "RUNNING"
 
 
-def test_program_that_starts_by_itself_meanwhile_is_stopped_again() -> None:
-    fake = Fake({}, {"a": Program(state="EXITED")})
-    processes = fake.getAllProcessInfo
-    fake.active["a"].state = "STOPPED"
-
-    def race() -> Any:
-        # Supervisor restarts what exited by itself: once, between the stop and the first look.
-        if not fake.calls and fake.active["a"].state == "STOPPED":
-            fake.active["a"].state = "RUNNING"
-        return processes()
-
-    fake.getAllProcessInfo = race  # type: ignore[method-assign]
-    assert run(fake, set()) == report(True, stopped=["a"])
-    assert [call for _, call, _ in fake.calls] == ["stop", "remove"]
-
-
 def test_crashing_program_fails_with_name_state_and_end_of_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("".join(f"line {number}\n" for number in range(1, 51)))
@@ -230,13 +295,6 @@ def test_given_up_program_fails_at_once() -> None:
     assert fake.now < 5
 
 
-def test_program_that_never_stops_is_reported() -> None:
-    fake = Fake({}, {"a": Program(stops_after=1e9)})
-    with pytest.raises(apply.NotRunningError, match="not stopped in time"):
-        run(fake, set())
-    assert fake.now > 3600
-
-
 def test_program_that_supervisor_does_not_know_is_reported() -> None:
     with pytest.raises(apply.NotRunningError, match="a: unknown to Supervisor"):
         run(Fake({}, {}), {"a"})
@@ -251,3 +309,77 @@ def test_names_are_read_from_the_stanzas_only() -> None:
 
 def test_unreadable_log_is_no_error(tmp_path: Path) -> None:
     assert "no log" in apply.log_tail(tmp_path / "none")
+
+
+class Command:
+    """supervisor-apply as it is called, with a Supervisor that is simulated and files that are real."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path, active: dict[str, Program]) -> None:
+        self.reapers = 0
+        for name, programs in {
+            "shop.a": ["shop-web.a", "shop-worker.a"],
+            "shop-single": ["shop-beat"],
+            "other": ["other"],
+        }.items():
+            stanzas = "".join(f"[program:{program}]\n" for program in programs)
+            (directory / f"{name}.conf").write_text(stanzas)
+        self.fake = Fake(dict.fromkeys(["shop-web.a", "shop-worker.a", "shop-beat", "other"], 1), active)
+        applier = functools.partial(apply.Applier, clock=self.fake.clock, sleep=self.fake.sleep)
+        monkeypatch.setattr(apply, "CONFIGURATION_DIRECTORY", directory)
+        monkeypatch.setattr(apply, "LOCK_FILE", directory / "lock")
+        monkeypatch.setattr(apply, "connect", lambda: self.fake)
+        monkeypatch.setattr(apply, "Applier", applier)
+        monkeypatch.setattr(apply, "reap_in_background", self.reap_in_background)
+        self.monkeypatch = monkeypatch
+
+    def reap_in_background(self) -> None:
+        self.reapers += 1
+
+    def __call__(self, *arguments: str) -> int:
+        self.monkeypatch.setattr(sys, "argv", ["supervisor-apply", *arguments])
+        return int(apply.main())
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    return Command(monkeypatch, tmp_path, {"other": Program(state="STOPPED")})
+
+
+def running(fake: Fake) -> set[str]:
+    return {name for name, program in fake.active.items() if program.state == "RUNNING"}
+
+
+def test_several_sets_are_applied_and_no_other(command: Command) -> None:
+    assert command("shop.a", "shop-single", "no-such-set") == 0
+    assert running(command.fake) == {"shop-web.a", "shop-worker.a", "shop-beat"}
+    assert command.reapers == 0
+
+
+def test_only_the_named_programs_of_a_set_start_and_are_not_waited_for(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("shop.a", "--only", "shop-web.a", "other") == 0
+    assert set(command.fake.active) == {"shop-web.a", "other"}
+    assert (command.fake.active["other"].state, command.fake.now) == ("STOPPED", 0)
+    assert json.loads(capsys.readouterr().out) == report(True, started=["shop-web.a"])
+
+
+def test_what_drains_gets_a_reaper(command: Command) -> None:
+    command.fake.active["shop-web.b"] = Program(stops_after=600)
+    assert command("shop.a") == 0
+    assert command.reapers == 1
+    assert command.fake.active["shop-web.b"].state == "STOPPING"
+
+
+def test_the_command_stops_what_it_is_told_and_starts_nothing(command: Command) -> None:
+    command.fake.active["shop-worker.a"] = Program()
+    assert command("--stop", "shop-worker.a") == 0
+    assert running(command.fake) == set()
+
+
+def test_the_reaper_needs_no_lock(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It may wait for hours, in which others apply their sets."""
+    monkeypatch.setattr(apply, "LOCK_FILE", tmp_path / "no such directory/lock")
+    command.fake.active["shop-web.b"] = Program(stops_after=600)
+    assert command("--reap") == 0
+    assert "shop-web.b" not in command.fake.active

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from testinfra.host import Host
 
+from generations import live, pids, wait_until_drained
 from stack import APP, PROJECT, Stack, ansible, wait_for
 
 QUEUES = ["critical", "default", "low-priority"]
@@ -30,7 +31,7 @@ from shop.celery import app
 
 queue, task, seconds = (arguments[name] for name in ("queue", "task", "seconds"))
 task = task or app.send_task("diagnostics.tasks.sleep", [seconds], queue=queue).id
-worker = app.control.inspect([f"{queue}@{socket.gethostname()}"], timeout=1)
+worker = app.control.inspect([f"{queue}.{arguments['generation']}@{socket.gethostname()}"], timeout=1)
 deadline = time.monotonic() + 30
 while task not in {active["id"] for tasks in (worker.active() or {}).values() for active in tasks}:
     assert time.monotonic() < deadline, "the task does not start"
@@ -40,7 +41,13 @@ print(json.dumps(task))
 
 def start_sleeping(stack: Stack, queue: str, seconds: float) -> str:
     """Send a task that sleeps; return its id once a worker runs it."""
-    return str(stack.python(RUNNING, {"queue": queue, "seconds": seconds, "task": None}))
+    arguments = {"queue": queue, "seconds": seconds, "task": None, "generation": live(stack)}
+    return str(stack.python(RUNNING, arguments))
+
+
+def node(stack: Stack, pool: str) -> str:
+    """Return the name of the worker of a pool in the live generation."""
+    return f"{pool}.{live(stack)}@{stack.host.check_output('hostname')}"
 
 
 def state(stack: Stack, task: str) -> str:
@@ -70,33 +77,27 @@ def stop(host: Host, program: str) -> float:
     return time.monotonic() - begun
 
 
-def processes(host: Host) -> dict[str, str]:
-    """Return the process ids of the running workers by their program."""
-    lines = [line.split() for line in host.run("supervisorctl status").stdout.splitlines()]
-    return {words[0]: words[3] for words in lines if words[1] == "RUNNING" and "worker" in words[0]}
-
-
-def test_every_queue_that_the_application_declares_is_consumed(host: Host, stack: Stack) -> None:
+def test_every_queue_that_the_application_declares_is_consumed(stack: Stack) -> None:
     declared = "from shop.celery import app\nprint(json.dumps(sorted(app.amqp.queues)))"
     assert stack.python(declared) == sorted(QUEUES)
-    name = host.check_output("hostname")
     for queue in QUEUES:
-        assert stack.send("diagnostics.tasks.whoami", queue=queue)["hostname"] == f"{queue}@{name}"
+        assert stack.send("diagnostics.tasks.whoami", queue=queue)["hostname"] == node(stack, queue)
 
 
-def test_a_task_without_a_route_is_consumed(host: Host, stack: Stack) -> None:
+def test_a_task_without_a_route_is_consumed(stack: Stack) -> None:
     code = (
         "from shop.celery import app\n"
         "print(json.dumps(app.send_task('diagnostics.tasks.whoami').get(timeout=30)))"
     )
-    assert stack.python(code)["hostname"] == "default@" + host.check_output("hostname")
+    assert stack.python(code)["hostname"] == node(stack, "default")
 
 
 def test_the_workers_run_with_their_limits(stack: Stack) -> None:
     code = "from shop.celery import app\nprint(json.dumps(app.control.inspect(timeout=3).stats()))"
-    stats = {name.split("@")[0]: worker for name, worker in stack.python(code).items()}
+    stats = stack.python(code)
     for name in QUEUES:
-        worker, pool = stats[name], stats[name]["pool"]
+        worker = stats[node(stack, name)]
+        pool = worker["pool"]
         assert (pool["max-concurrency"], pool["max-tasks-per-child"]) == (2, 1000)
         assert pool["timeouts"] == [1500, 1800]
         assert worker["prefetch_count"] == 2
@@ -118,12 +119,13 @@ def test_one_beat_runs_and_its_tasks_are_done(host: Host, stack: Stack) -> None:
 
 def test_a_task_that_runs_when_its_worker_is_stopped_finishes(host: Host, stack: Stack) -> None:
     task = start_sleeping(stack, "low-priority", 4)
+    program = f"{APP}-worker-low-priority.{live(stack)}"
     try:
-        seconds = stop(host, f"{APP}-worker-low-priority")
+        seconds = stop(host, program)
         assert state(stack, task) == "SUCCESS"
         assert seconds < 60, "the worker waited after its task had finished"
     finally:
-        host.check_output(f"supervisorctl start {APP}-worker-low-priority")
+        host.check_output(f"supervisorctl start {program}")
 
 
 @pytest.fixture(scope="session")
@@ -132,21 +134,19 @@ def trial(inventory: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     pools = yaml.safe_load((PROJECT / "roles/celery/defaults/main.yml").read_text())["celery_worker_pools"]
     extra = tmp_path_factory.mktemp("pools") / "pools.json"
     extra.write_text(json.dumps({"celery_worker_pools": [*pools, TRIAL]}))
-    run = ansible("--tags=celery", f"--extra-vars=@{extra}", inventory=inventory, check=False)
+    run = ansible("--tags=app", f"--extra-vars=@{extra}", inventory=inventory, check=False)
     removed: set[str] = set()
     try:
         assert run.returncode == 0, run.stdout
         yield removed
     finally:
         if run.stdout.count(": ok=") != len(removed):
-            ansible("--tags=celery", inventory=inventory)
+            ansible("--tags=app", inventory=inventory)
 
 
-def test_an_added_pool_replaces_its_child_after_so_many_tasks(
-    host: Host, stack: Stack, trial: set[str]
-) -> None:
+def test_an_added_pool_replaces_its_child_after_so_many_tasks(stack: Stack, trial: set[str]) -> None:
     results = in_turn(stack, "trial", *[("whoami", [])] * 7)
-    assert {result["hostname"] for result in results} == {"trial@" + host.check_output("hostname")}
+    assert {result["hostname"] for result in results} == {node(stack, "trial")}
     children = [result["pid"] for result in results]
     # The first child may have run a task before.
     runs = [children.count(child) for child in dict.fromkeys(children)]
@@ -158,7 +158,7 @@ def test_a_task_longer_than_the_drain_is_put_back_and_runs_again(
     host: Host, stack: Stack, trial: set[str]
 ) -> None:
     task = start_sleeping(stack, "trial", 600)
-    program = f"{APP}-worker-trial"
+    program = f"{APP}-worker-trial.{live(stack)}"
     waiting = (
         "from shop.celery import app\n"
         "with app.connection_for_read() as connection:\n"
@@ -172,20 +172,29 @@ def test_a_task_longer_than_the_drain_is_put_back_and_runs_again(
         host.check_output(f"supervisorctl start {program}")
     # At once, not after the visibility timeout; nobody needs the rest of its sleep.
     stack.python(
-        RUNNING + "app.control.revoke(task, terminate=True)", {"queue": "trial", "seconds": 0, "task": task}
+        RUNNING + "app.control.revoke(task, terminate=True)",
+        {"queue": "trial", "seconds": 0, "task": task, "generation": live(stack)},
     )
     wait_for(lambda: state(stack, task) == "REVOKED", 20, "the task that ran again is ended")
 
 
-def test_a_removed_pool_disappears_and_no_other_is_touched(
-    host: Host, inventory: str, trial: set[str]
+def test_a_removed_pool_is_gone_and_beat_is_left_alone(
+    host: Host, stack: Stack, inventory: str, trial: set[str]
 ) -> None:
     name = host.backend.get_hostname()
-    before = processes(host)
-    assert f"{APP}-worker-trial" in before
-    run = ansible("--tags=celery", f"--limit={name}", inventory=inventory, check=False)
+    generation, before = live(stack), pids(stack)
+    assert f"{APP}-worker-trial.{generation}" in before
+    run = ansible("--tags=app", f"--limit={name}", inventory=inventory, check=False)
     assert run.returncode == 0, run.stdout
     trial.add(name)
-    del before[f"{APP}-worker-trial"]
-    assert processes(host) == before
-    assert host.run("pgrep --full hostname=[t]rial@").rc == 1
+    assert live(stack) != generation
+    wait_until_drained(stack)
+    after = pids(stack)
+    assert {program for program in after if "worker" in program} == {
+        f"{APP}-worker-{queue}.{live(stack)}" for queue in QUEUES
+    }
+    # The workers are another generation; what there is one of has changed in nothing.
+    assert {program: pid for program, pid in after.items() if "." not in program} == {
+        program: pid for program, pid in before.items() if "." not in program
+    }
+    assert host.run("pgrep --full hostname=[t]rial").rc == 1

@@ -130,7 +130,7 @@ def test_a_bad_order_is_refused_with_the_field_and_leaves_nothing(
 def test_the_application_is_ready(stack: Stack) -> None:
     ready = stack.host.check_output(
         'python3 -c \'import http.client, socket; c = http.client.HTTPConnection("localhost");'
-        ' c.sock = socket.socket(socket.AF_UNIX); c.sock.connect("/run/shop/web.sock");'
+        ' c.sock = socket.socket(socket.AF_UNIX); c.sock.connect("/srv/shop/web.sock");'
         ' c.request("GET", "/readyz", headers={"X-Forwarded-Proto": "https"});'
         " print(c.getresponse().status)'"
     )

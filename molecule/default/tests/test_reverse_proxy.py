@@ -7,6 +7,7 @@ import ssl
 import pytest
 from testinfra.host import Host
 
+from generations import live
 from stack import APP, DOMAIN, Stack, ansible_vault, wait_for
 
 
@@ -99,7 +100,8 @@ def test_flower_shows_the_workers(stack: Stack, flower_login: tuple[str, str]) -
         answer = stack.get("/flower/api/workers?status=true", auth=flower_login)
         return {name.split("@")[0] for name, is_online in answer.json().items() if is_online}
 
-    wait_for(lambda: online() == {"critical", "default", "low-priority"}, 30, "Flower sees the three workers")
+    workers = {f"{pool}.{live(stack)}" for pool in ("critical", "default", "low-priority")}
+    wait_for(lambda: online() == workers, 30, "Flower sees the three workers")
 
 
 @pytest.mark.parametrize("path", ["/flower/metrics", "/flower/healthcheck"])

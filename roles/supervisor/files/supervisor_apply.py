@@ -1,18 +1,21 @@
 #!/usr/bin/python3
-"""Bring the running programs of one set to what its file in Supervisor's conf.d says.
+"""Bring the running programs of some sets to what their files in Supervisor's conf.d say.
 
-Usage: supervisor-apply SET
+Usage: supervisor-apply SET... [--only PROGRAM...] [--stop PROGRAM...] | --reap
 
 Restarts exactly the programs whose stanza changed, each as soon as it has stopped, while
-`supervisorctl update` would wait for one group after another. Prints one JSON line. Exit status 1 when a
-program does not run; then stderr has its name, its state and the end of its log.
+`supervisorctl update` would wait for one group after another. Programs that no file names any more are told
+to stop and left to finish in the background, however long they take. Prints one JSON line. Exit status 1
+when a program does not run; then stderr has its name, its state and the end of its log.
 """
 
 import argparse
 import fcntl
 import http.client
 import json
+import os
 import re
+import subprocess
 import sys
 import time
 import xmlrpc.client
@@ -30,6 +33,8 @@ LOCK_FILE = Path("/run/lock/rootstock-supervisor-apply")
 RUNNING, BACKOFF, STOPPING, FATAL = 20, 30, 40, 200
 SIGNALLED_ON_STOP = {10, RUNNING, BACKOFF}
 STOPPED = {0, 100, FATAL, 1000}
+# http://supervisord.org/api.html, supervisor.xmlrpc.Faults
+BAD_NAME, STILL_RUNNING = 10, 91
 
 CONNECT_SECONDS = 30.0
 POLL_SECONDS = 0.2
@@ -69,10 +74,13 @@ class Report:
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
+    # Told to stop, now or before, and not done yet. This is no change: it goes on by itself.
+    draining: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """The report as one line of JSON."""
-        return json.dumps({"changed": bool(self.started or self.stopped or self.restarted), **asdict(self)})
+        changed = bool(self.started or self.stopped or self.restarted)
+        return json.dumps({"changed": changed, **asdict(self)})
 
 
 def program_names(text: str) -> set[str]:
@@ -119,22 +127,75 @@ class Applier:
         """Supervisor's view of the processes of these groups (a program is a group of its own name)."""
         return [process for process in self.rpc.getAllProcessInfo() if process["group"] in names]
 
-    def apply(self) -> Report:
-        """Raises NotRunningError, and xmlrpc.client.Fault for a configuration that Supervisor refuses."""
+    def apply(self, wait: bool = True) -> Report:
+        """Without wait, what has been started may not run yet.
+
+        Raises NotRunningError, and xmlrpc.client.Fault for a configuration that Supervisor refuses."""
         added, changed, removed = (set(names) for names in self.rpc.reloadConfig()[0])
         new, restart = added & self.wanted, changed & self.wanted
-        # What no file names any more is stopped, whatever set it was of: nobody else would do it later.
-        gone = removed
         settings = {program["name"]: program for program in self.rpc.getAllConfigInfo()}
 
-        for name in sorted(gone | restart):
+        for name in sorted(restart):
             self.rpc.stopProcessGroup(name, False)
         for name in sorted(new):
             self.rpc.addProcessGroup(name)
         revived = self.revive(self.wanted - new - restart)
-        self.replace(gone | restart, restart, settings)
-        self.wait_until_running(settings)
-        return Report(started=sorted(new | revived), stopped=sorted(gone), restarted=sorted(restart))
+        self.replace(restart, settings)
+        # What no file names any more is stopped, whatever set it was of: nobody else would do it later.
+        stopped, draining = self.retire(removed)
+        if wait:
+            self.wait_until_running(settings)
+        return Report(sorted(new | revived), sorted(stopped), sorted(restart), sorted(draining))
+
+    def retire(self, names: set[str]) -> tuple[set[str], set[str]]:
+        """Take out the groups that have stopped, and tell the others to stop, without waiting for them.
+
+        Returns the names of those that ran until now, and of those that have not stopped yet.
+        """
+        processes = self.processes(names)
+        busy = {process["group"] for process in processes if process["state"] not in STOPPED}
+        running = {process["group"] for process in processes if process["state"] in SIGNALLED_ON_STOP}
+        for name in sorted(names - busy):
+            if self.attempt(self.rpc.removeProcessGroup, name) == STILL_RUNNING:
+                busy.add(name)
+        for name in sorted(running):
+            self.attempt(self.rpc.stopProcessGroup, name, False)
+        return running, busy
+
+    def attempt(self, call: Callable[..., Any], *arguments: Any) -> int:
+        """Make a call that another supervisor-apply may just have made; returns the fault, 0 for none."""
+        try:
+            call(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in (BAD_NAME, STILL_RUNNING):
+                raise
+            return fault.faultCode
+        return 0
+
+    def reap(self) -> None:
+        """Wait until every program that no file names has stopped, and take it out."""
+        while True:
+            named = {program["group"] for program in self.rpc.getAllConfigInfo()}
+            gone = {process["group"] for process in self.rpc.getAllProcessInfo()} - named
+            # A program that exited by itself just before the stop has been started again: it is told anew.
+            if not self.retire(gone)[1]:
+                return
+            self.sleep(POLL_SECONDS)
+
+    def stop(self, names: set[str]) -> Report:
+        """Stop programs whose file stays, all at once, and wait until they have."""
+        deadline = self.clock() + STOP_SECONDS
+        stopped: set[str] = set()
+        while True:
+            processes = [process for process in self.processes(names) if process["state"] not in STOPPED]
+            if not processes:
+                return Report(stopped=sorted(stopped))
+            if self.clock() > deadline:
+                raise NotRunningError(f"not stopped in time:\n{describe(processes)}")
+            for name in sorted({p["group"] for p in processes if p["state"] in SIGNALLED_ON_STOP}):
+                self.rpc.stopProcessGroup(name, False)
+                stopped.add(name)
+            self.sleep(POLL_SECONDS)
 
     def revive(self, names: set[str]) -> set[str]:
         """Start what is stopped or has been given up, and at once what waits for its next attempt."""
@@ -152,9 +213,9 @@ class Applier:
             revived.add(process["name"])
         return revived
 
-    def replace(self, stopping: set[str], restart: set[str], settings: dict[str, dict[str, Any]]) -> None:
-        """Take each group out as soon as it has stopped, and the ones to restart back in."""
-        stopping = set(stopping)
+    def replace(self, restart: set[str], settings: dict[str, dict[str, Any]]) -> None:
+        """Take each group out as soon as it has stopped, and back in as its file says now."""
+        stopping = set(restart)
         patience = max([STOP_SECONDS, *(program["stopwaitsecs"] for program in settings.values())])
         deadline = self.clock() + patience + STOP_MARGIN_SECONDS
         while stopping:
@@ -162,8 +223,7 @@ class Applier:
             busy = {process["group"] for process in processes if process["state"] not in STOPPED}
             for name in sorted(stopping - busy):
                 self.rpc.removeProcessGroup(name)
-                if name in restart:
-                    self.rpc.addProcessGroup(name)
+                self.rpc.addProcessGroup(name)
             stopping &= busy
             # A program that exited by itself a moment before the stop has been started again by now.
             for name in sorted({p["group"] for p in processes if p["state"] in SIGNALLED_ON_STOP}):
@@ -209,22 +269,46 @@ def connect() -> Supervisor:
         time.sleep(POLL_SECONDS)
 
 
+def reap_in_background() -> None:
+    """Leave the waiting for programs that drain to a unit of its own; its log is in the journal."""
+    unit = ["systemd-run", "--quiet", "--collect", f"--unit=rootstock-reap-{os.getpid()}"]
+    subprocess.run([*unit, str(Path(__file__).resolve()), "--reap"], check=True)
+
+
 def main() -> int:
-    """Exit status: 0 when every program of the set runs, 1 otherwise."""
-    parser = argparse.ArgumentParser(description="Apply one set of Supervisor programs.")
-    parser.add_argument("set", help=f"name of a file in {CONFIGURATION_DIRECTORY}, without .conf")
-    path = CONFIGURATION_DIRECTORY / f"{parser.parse_args().set}.conf"
-    with LOCK_FILE.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            wanted = program_names(path.read_text()) if path.exists() else set()
-            print(Applier(connect(), wanted).apply().line())
-        except NotRunningError as error:
-            print(error, file=sys.stderr)
-            return 1
-        except xmlrpc.client.Fault as fault:
-            print(f"Supervisor refuses: {fault.faultString}", file=sys.stderr)
-            return 1
+    """Exit status: 0 when every program that is asked for runs (or has stopped), 1 otherwise."""
+    parser = argparse.ArgumentParser(description="Apply sets of Supervisor programs.")
+    where = f"a file in {CONFIGURATION_DIRECTORY}, without .conf"
+    parser.add_argument("sets", nargs="*", metavar="SET", help=where)
+    parser.add_argument("--only", nargs="+", metavar="PROGRAM", help="start these alone, without waiting")
+    parser.add_argument("--stop", nargs="+", metavar="PROGRAM", help="stop these and wait; their file stays")
+    parser.add_argument("--reap", action="store_true", help="wait for what drains, and take it out")
+    arguments = parser.parse_args()
+    try:
+        if arguments.reap:
+            try:
+                Applier(connect(), set()).reap()
+            except (OSError, http.client.HTTPException):
+                print("Supervisor has ended, and with it what was draining", file=sys.stderr)
+            return 0
+        with LOCK_FILE.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if arguments.stop:
+                report = Applier(connect(), set()).stop(set(arguments.stop))
+            else:
+                paths = [CONFIGURATION_DIRECTORY / f"{name}.conf" for name in arguments.sets]
+                names = set().union(*(program_names(path.read_text()) for path in paths if path.exists()))
+                wanted = names & set(arguments.only) if arguments.only else names
+                report = Applier(connect(), wanted).apply(wait=not arguments.only)
+                if report.draining:
+                    reap_in_background()
+        print(report.line())
+    except NotRunningError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except xmlrpc.client.Fault as fault:
+        print(f"Supervisor refuses: {fault.faultString}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,0 +1,144 @@
+"""Deploys, a rollback and a changed variable, with requests and tasks on their way all the time."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+import releases
+from generations import BeatWatch, live, nodes, pids, release, wait_until_drained
+from interruption import Playbooks, Run
+from stack import PROJECT, Stack
+from traffic import QUEUES, Account, Effect, LongTask, Prober, Producer, Traffic, ended, start_long_task
+
+DEPLOYS = 10
+LONG_SECONDS = 60
+# Scheduling jitter, and what beat needs to start.
+TICK_TOLERANCE = 3
+
+
+@dataclass
+class Series:
+    """What happened, and what was seen meanwhile."""
+
+    beat: BeatWatch
+    runs: dict[str, Run] = field(default_factory=dict)
+    #: Generation and release that were live after each run.
+    live: dict[str, tuple[str, str]] = field(default_factory=dict)
+    interval: float = 0
+    first: str = ""
+    long: LongTask | None = None
+    long_effect: Effect | None = None
+    traffic: Traffic | None = None
+    account: Account | None = None
+
+
+@pytest.fixture(scope="module")
+def series(stack: Stack, play: Playbooks, sources: Path) -> Series:
+    """Ten deploys back and forth, the first one while a long task runs; a rollback; a changed pool."""
+    # Pages of the two name another style sheet: each must be there as long as a page names it.
+    one, two = (str(releases.new_assets(sources, tag)) for tag in ("one", "two"))
+    wait_until_drained(stack)
+    found = Series(BeatWatch(stack), first=live(stack))
+    schedule = "from shop.celery import app\nprint(json.dumps(app.conf.beat_schedule['sweep']['schedule']))"
+    found.interval = stack.python(schedule)
+
+    def run(name: str, playbook: str, **variables: object) -> None:
+        found.runs[name] = play.run(playbook, variables)
+        found.live[name] = (live(stack), release(stack))
+
+    with Prober(stack) as prober, Producer(stack) as producer, found.beat:
+        found.long = start_long_task(stack, seconds=LONG_SECONDS)
+        for number in range(1, DEPLOYS + 1):
+            run(f"deploy {number}", "deploy", app_source=(one, two)[number % 2])
+        run("rollback", "rollback")
+        run("changed pool", "site", app_source=two, celery_worker_pools=changed_pools())
+        found.long_effect = ended(stack, found.long, LONG_SECONDS + 30)
+        found.traffic = prober.result()
+        found.account = producer.account()
+    return found
+
+
+def changed_pools() -> list[dict[str, object]]:
+    """The pools of the role's defaults, one of them with a third process."""
+    defaults = yaml.safe_load((PROJECT / "roles/celery/defaults/main.yml").read_text())
+    pools: list[dict[str, object]] = defaults["celery_worker_pools"]
+    return [{**pool, "concurrency": 3} if pool["name"] == "default" else pool for pool in pools]
+
+
+def test_no_request_failed(series: Series) -> None:
+    assert series.traffic
+    assert not series.traffic.failures, series.traffic
+    assert series.traffic.rate >= 20, series.traffic
+
+
+def test_no_task_was_lost_or_done_twice(series: Series) -> None:
+    assert series.account
+    assert series.account.complete, series.account
+    assert series.traffic
+    seconds = series.traffic.answers[-1].due - series.traffic.answers[0].due
+    assert series.account.acknowledged / seconds >= 10, series.account
+
+
+def test_a_task_that_ran_before_the_deploy_ended_on_the_old_generation(series: Series) -> None:
+    assert series.long
+    assert series.long_effect
+    assert series.long_effect.node == series.long.node
+    assert series.long.node.startswith(f"default.{series.first}@")
+    assert (series.long_effect.finished - series.long_effect.started).total_seconds() >= LONG_SECONDS
+    # It would prove nothing if it had ended first.
+    assert (
+        series.long_effect.finished.timestamp()
+        > series.runs["deploy 1"].begun + series.runs["deploy 1"].seconds
+    )
+
+
+def test_each_deploy_and_the_rollback_changed_generation_and_release(series: Series) -> None:
+    names = [f"deploy {number}" for number in range(1, DEPLOYS + 1)]
+    for before, after in pairwise([*names, "rollback"]):
+        assert series.live[before][0] != series.live[after][0], after
+        assert series.live[before][1] != series.live[after][1], after
+    assert len({series.live[name][1] for name in names}) == 2
+    assert series.live["rollback"][1] == series.live[f"deploy {DEPLOYS - 1}"][1]
+
+
+def test_the_changed_pool_runs_with_its_processes(stack: Stack, series: Series) -> None:
+    assert series.live["changed pool"][0] != series.live["rollback"][0]
+    assert series.live["changed pool"][1] == series.live["rollback"][1], "another release, too"
+    stats = "from shop.celery import app\nprint(json.dumps(app.control.inspect(timeout=3).stats()))"
+    generation = series.live["changed pool"][0]
+    processes = {
+        name.split(".")[0]: node["pool"]["max-concurrency"]
+        for name, node in stack.python(stats).items()
+        if f".{generation}@" in name
+    }
+    assert processes == {"critical": 2, "default": 3, "low-priority": 2}
+
+
+def test_there_was_never_more_than_one_beat(series: Series) -> None:
+    assert len(series.beat.samples) > 100
+    assert {count for _, count in series.beat.samples} <= {0, 1}
+    assert series.beat.longest_absence < series.interval
+
+
+def test_no_periodic_task_was_sent_twice_or_missed_beyond_one_tick(series: Series) -> None:
+    ticks = series.beat.ticks("sweep")
+    gaps = [after - before for before, after in pairwise(ticks)]
+    assert len(gaps) > 5
+    assert min(gaps) > series.interval / 2, f"sent twice: {ticks}"
+    assert max(gaps) < 2 * series.interval + TICK_TOLERANCE, f"missed: {ticks}"
+
+
+def test_the_same_deploy_again_changes_nothing_and_starts_nothing(
+    stack: Stack, play: Playbooks, series: Series, sources: Path
+) -> None:
+    variables = {"app_source": str(sources / "assets-one")}
+    play.run("deploy", variables)
+    wait_until_drained(stack)
+    before = (live(stack), pids(stack))
+    again = play.run("deploy", variables)
+    assert again.figures["changed"] == 0, again.output
+    assert (live(stack), pids(stack)) == before
+    assert nodes(stack) == {f"{queue}.{before[0]}" for queue in QUEUES}

@@ -1,0 +1,47 @@
+"""Hooks, and the strategy for small hosts."""
+
+import time
+from pathlib import Path
+
+import releases
+from generations import generations, live, wait_until_drained
+from interruption import Playbooks
+from stack import APP, Stack
+from traffic import Prober, Producer
+
+
+def hook(directory: Path, note: Path, tag: str) -> Path:
+    """A task file that notes which generation is live, and whether the new release's migration is applied."""
+    path = directory / f"{note.name}.yml"
+    path.write_text(
+        f"""- name: Note what is live
+  ansible.builtin.shell: |
+    cat /srv/{APP}/generation >>{note}
+    runuser -u postgres -- psql {APP} --command 'TABLE django_migrations' | grep --count {tag} >>{note} || :
+"""
+    )
+    return path
+
+
+def test_hooks_run_and_a_small_host_drains_first(stack: Stack, play: Playbooks, sources: Path) -> None:
+    wait_until_drained(stack)
+    before, tag = live(stack), f"hooked_{time.time():.0f}"
+    notes = [Path("/run") / f"{tag}-before", Path("/run") / f"{tag}-after"]
+    variables = {
+        "app_source": str(releases.good_migration(sources, tag)),
+        "app_hook_before_migrate": str(hook(sources, notes[0], tag)),
+        "app_hook_after_switch": str(hook(sources, notes[1], tag)),
+        "generation_strategy": "drain_first",
+    }
+    with Prober(stack) as prober, Producer(stack) as producer:
+        play.run("deploy", variables)
+        # The old workers had stopped before the new ones started.
+        assert not [name for name in stack.programs() if "worker" in name and live(stack) not in name]
+        account, seen = producer.account(), prober.result()
+    assert account.complete, account
+    assert not seen.failures, seen
+    assert generations(stack) == {live(stack)} != {before}
+    # Not again when there is nothing to deploy.
+    assert play.run("deploy", variables).figures["changed"] == 0
+    assert stack.host.check_output(f"cat {notes[0]}").split() == [before, "0"]
+    assert stack.host.check_output(f"cat {notes[1]}").split() == [live(stack), "1"]

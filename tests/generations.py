@@ -1,0 +1,100 @@
+"""What tests ask a server about its generations: which one is live, what runs of each, what beat did."""
+
+import json
+import re
+import time
+from datetime import datetime
+from itertools import pairwise
+from types import TracebackType
+from typing import Self
+
+from stack import APP, Stack, wait_for
+from traffic import QUEUES
+
+LOCK = f"/srv/{APP}/deploy.lock"
+
+
+def live(stack: Stack) -> str:
+    """Return the name of the live generation."""
+    return str(stack.host.check_output(f"cat /srv/{APP}/generation"))
+
+
+def release(stack: Stack) -> str:
+    """Return the id of the release that is live."""
+    return str(stack.host.check_output(f"basename $(readlink /srv/{APP}/current)"))
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    """Return the process id of every program of the application that runs, draining ones included."""
+    status = stack.host.run("supervisorctl status").stdout
+    found = re.findall(rf"^({APP}-\S+)\s+\w+\s+pid (\d+),", status, re.MULTILINE)
+    return {name: int(pid) for name, pid in found}
+
+
+def generations(stack: Stack) -> set[str]:
+    """Return the generations of which a program is left, whatever its state."""
+    return {name.split(".", 1)[1] for name in stack.programs() if "." in name}
+
+
+def files(stack: Stack) -> list[str]:
+    """Return Supervisor's files of the application."""
+    return str(stack.host.check_output(f"ls /etc/supervisor/conf.d | grep '^{APP}'")).split()
+
+
+def nodes(stack: Stack) -> set[str]:
+    """Run a task of each queue; return the names of the workers that did them, without the host's."""
+    answers = [stack.send("diagnostics.tasks.whoami", queue=queue) for queue in QUEUES]
+    return {answer["hostname"].split("@")[0] for answer in answers}
+
+
+def wait_until_drained(stack: Stack, seconds: float = 120) -> None:
+    """Wait until nothing but the live generation is left."""
+    wait_for(lambda: generations(stack) == {live(stack)}, seconds, "the old generations have finished")
+
+
+class BeatWatch:
+    """Samples, several times per second, how many beats run; a context manager."""
+
+    UNIT = "beat-watch"
+    LOOP = f"""while sleep 0.25; do
+    echo $(date +%s.%N) $(pgrep --count --full 'celery -A {APP} [b]eat')
+done
+"""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.begun = self.ended = 0.0
+        #: (seconds since 1970, number of processes)
+        self.samples: list[tuple[float, int]] = []
+
+    def __enter__(self) -> Self:
+        self.begun = time.time()
+        home = f"/run/{self.UNIT}"
+        self.stack.host.check_output(f"mkdir -p {home} && printf %s %s >{home}/loop", "%s", self.LOOP)
+        self.stack.host.check_output(
+            f"systemd-run --quiet --collect --unit {self.UNIT} "
+            f"--property StandardOutput=truncate:{home}/samples sh {home}/loop"
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.host.check_output(f"systemctl stop {self.UNIT}")
+        self.ended = time.time()
+        text = self.stack.host.check_output(f"cat /run/{self.UNIT}/samples && rm -r /run/{self.UNIT}")
+        self.samples = [(float(when), int(count)) for when, count in map(str.split, text.splitlines())]
+
+    @property
+    def longest_absence(self) -> float:
+        """Seconds of the longest span in which no beat ran."""
+        seen = [self.begun, *(when for when, count in self.samples if count), self.ended]
+        return max(after - before for before, after in pairwise(seen))
+
+    def ticks(self, entry: str) -> list[float]:
+        """Return when (seconds since 1970) beat has sent an entry of its schedule during the watch."""
+        log = self.stack.host.check_output(f"cat $(ls -rt /var/log/{APP}/{APP}-beat.log*)")
+        lines = [json.loads(line) for line in log.splitlines() if f"Sending due task {entry} " in line]
+        # The application's time zone is UTC.
+        sent = [datetime.strptime(line["time"] + "+0000", "%Y-%m-%d %H:%M:%S,%f%z") for line in lines]
+        return [when.timestamp() for when in sent if self.begun <= when.timestamp() <= self.ended]

@@ -1,0 +1,463 @@
+"""Traffic during a change of the deployed stack: who asks, who publishes, and who counts afterwards.
+
+with Prober(stack) as prober, Producer(stack) as producer:
+    ...  # deploy
+traffic, account = prober.result(), producer.account()
+assert not traffic.failures, traffic
+assert account.complete, account
+"""
+
+import base64
+import json
+import re
+import secrets
+import shlex
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+from stack import APP, Stack, wait_for
+
+QUEUES = ("critical", "default", "low-priority")
+
+# --- Requests
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask, and whether over a connection of its own."""
+
+    kind: str
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request that has ended. Status 0: there was no answer, `detail` says why."""
+
+    request: Request
+    path: str
+    #: When it was due (seconds since 1970) and how long after that it had ended, however late it began.
+    due: float
+    seconds: float
+    status: int
+    detail: str = ""
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.due).strftime("%H:%M:%S.%f")[:-3]
+        connection = "new" if self.request.fresh else "kept"
+        return (
+            f"{when} {self.path} ({connection} connection): {self.status or 'no answer'} "
+            f"after {self.seconds:.3f} s. {self.detail}"
+        )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The requests of a span of time."""
+
+    answers: Sequence[Answer]
+
+    @property
+    def sent(self) -> int:
+        return len(self.answers)
+
+    @property
+    def non_2xx(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status and not 200 <= answer.status < 300]
+
+    @property
+    def errors(self) -> list[Answer]:
+        """Those without any answer: refused, reset, timed out."""
+        return [answer for answer in self.answers if not answer.status]
+
+    @property
+    def failures(self) -> list[Answer]:
+        return [*self.non_2xx, *self.errors]
+
+    @property
+    def rate(self) -> float:
+        """Requests per second; 0 for fewer than two."""
+        due = [answer.due for answer in self.answers]
+        return (len(due) - 1) / (max(due) - min(due)) if len(due) > 1 else 0.0
+
+    def milliseconds(self, percent: float) -> float:
+        """What that share of the requests took at most; 0 if there were none."""
+        return percentile([answer.seconds * 1000 for answer in self.answers], percent)
+
+    @property
+    def p50(self) -> float:
+        return self.milliseconds(50)
+
+    @property
+    def p99(self) -> float:
+        return self.milliseconds(99)
+
+    def __str__(self) -> str:
+        figures = (
+            f"{self.sent} requests, {self.rate:.1f}/s: {len(self.non_2xx)} not 2xx, {len(self.errors)} "
+            f"without an answer; p50 {self.p50:.0f} ms, p99 {self.p99:.0f} ms, "
+            f"longest {self.milliseconds(100):.0f} ms"
+        )
+        return "\n  ".join([figures, *map(str, self.failures[:10])])
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The smallest value that is not exceeded by that share of them; 0 if there are none."""
+    ordered = sorted(values)
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(0, int(rank) - 1)] if ordered else 0.0
+
+
+def planned(number: int) -> Request:
+    """The request of this number: each kind in turn, three over kept connections, then three over new ones.
+
+    One in twenty enqueues a task: more would be a load of its own.
+    """
+    kind = "order" if number % 20 == 19 else ("page", "static", "health")[number % 3]
+    return Request(kind, fresh=number // 3 % 2 == 1)
+
+
+class Prober:
+    """Asks the deployed site through Nginx and TLS at a fixed rate, as a context manager.
+
+    The loop is open: a request is sent when it is due, whether those before it were answered or not. None is
+    sent again.
+    """
+
+    # At 22 requests per second it takes nine seconds of silence to use them all.
+    THREADS = 200
+    TIMEOUT = 30.0
+
+    def __init__(self, stack: Stack, rate: float = 22) -> None:
+        self._stack = stack
+        self._rate = rate
+        self._answers: list[Answer] = []
+        self._idle: deque[requests.Session] = deque()
+        self._page = ""
+        self._assets: list[str] = []
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(self.THREADS, thread_name_prefix="prober")
+        self._clock = threading.Thread(target=self._send, name="prober", daemon=True)
+
+    def __enter__(self) -> Self:
+        # The page of an order asks the database each time.
+        with self._stack.session() as session:
+            placed = session.post(self._stack.url("/api/orders"), json=ORDER, timeout=self.TIMEOUT)
+            placed.raise_for_status()
+            self._page = placed.json()["page"]
+            self._read(session.get(self._stack.url(self._page), timeout=self.TIMEOUT).text)
+        assert self._assets, f"{self._page} names no static file"
+        self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._clock.join()
+        self._pool.shutdown()
+        while self._idle:
+            self._idle.pop().close()
+
+    def result(self, since: float = 0) -> Traffic:
+        """The requests due since that time (seconds since 1970) that have ended; also while it runs."""
+        return Traffic([answer for answer in list(self._answers) if answer.due >= since])
+
+    def _send(self) -> None:
+        begun, epoch, number = time.monotonic(), time.time(), 0
+        while not self._stop.wait(max(0.0, begun + number / self._rate - time.monotonic())):
+            self._pool.submit(self._ask, number, epoch + number / self._rate)
+            number += 1
+
+    def _ask(self, number: int, due: float) -> None:
+        request = planned(number)
+        path = {"page": self._page, "order": "/api/orders", "health": "/healthz"}.get(request.kind)
+        path = path or self._assets[number // 3 % len(self._assets)]
+        status, detail, session = 0, "", None
+        try:
+            session = self._session(request)
+            url = self._stack.url(path)
+            if request.kind == "order":
+                answer = session.post(url, json=ORDER, timeout=self.TIMEOUT, allow_redirects=False)
+            else:
+                answer = session.get(url, timeout=self.TIMEOUT, allow_redirects=False)
+            status = answer.status_code
+            if not answer.ok:
+                detail = " ".join(answer.text.split())[:200]
+            elif request.kind == "page":
+                self._read(answer.text)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a user would have had no answer
+            status, detail = 0, f"{type(error).__name__}: {error}"[:300]
+        self._answers.append(Answer(request, path, due, time.time() - due, status, detail))
+        if session and (request.fresh or not status):
+            session.close()
+        elif session:
+            self._idle.append(session)
+
+    def _session(self, request: Request) -> requests.Session:
+        if not request.fresh:
+            try:
+                return self._idle.pop()
+            except IndexError:
+                pass
+        return self._stack.session()
+
+    def _read(self, page: str) -> None:
+        """Static files are asked for as the page that came last names them."""
+        self._assets = re.findall(r'(?:href|src)="(/static/[^"]+)"', page) or self._assets
+
+
+ORDER = {"product": "mug", "email": "visitor@example.com", "payment_token": "tok_visa"}
+
+# --- Tasks
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One completed execution of diagnostics.tasks.record."""
+
+    key: str
+    started: datetime
+    finished: datetime
+    #: The Celery worker, and the process below it.
+    node: str
+    pid: int
+    #: The message had been given to a worker before.
+    redelivered: bool
+
+
+@dataclass
+class Ledger:
+    """What a producer says that it has published."""
+
+    run: str
+    attempted: list[str] = field(default_factory=list)
+    acknowledged: list[str] = field(default_factory=list)
+    #: The errors of those of which nobody knows whether they were published.
+    failed: dict[str, str] = field(default_factory=dict)
+    #: Seconds of CPU time; None while the producer runs, or if it did not end by itself.
+    cpu_seconds: float | None = None
+
+    @classmethod
+    def parse(cls, run: str, text: str) -> Self:
+        """Reads the lines that traffic_producer.py writes; a last one that was cut is left out."""
+        ledger = cls(run)
+        for line in text.splitlines(keepends=True):
+            if not line.endswith("\n"):
+                break
+            match json.loads(line):
+                case ["attempted", key, _]:
+                    ledger.attempted.append(key)
+                case ["acknowledged", key]:
+                    ledger.acknowledged.append(key)
+                case ["failed", key, error]:
+                    ledger.failed[key] = error
+                case ["stopped", seconds]:
+                    ledger.cpu_seconds = seconds
+                case entry:
+                    raise ValueError(f"not an entry of a ledger: {entry}")
+        return ledger
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of the tasks of a ledger."""
+
+    attempted: int
+    acknowledged: int
+    #: Acknowledged, and never done.
+    lost: list[str]
+    #: Done, and never attempted.
+    unexpected: list[str]
+    #: Done more than once, with the number of times.
+    duplicated: dict[str, int]
+    #: Not acknowledged, but done: the producer was told of an error that was none.
+    recovered: list[str]
+    #: Done after the message had been given to a worker before: no fault in itself.
+    redelivered: list[str]
+    #: The errors that the producer was told.
+    failed: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Every task could be published and was done once, and nothing else was done."""
+        return not (self.lost or self.unexpected or self.duplicated or self.failed)
+
+    def __str__(self) -> str:
+        lines = [f"{self.attempted} attempted, {self.acknowledged} acknowledged"]
+        for name in ("lost", "unexpected", "duplicated", "recovered", "redelivered", "failed"):
+            found: Any = getattr(self, name)
+            examples = dict(list(found.items())[:10]) if isinstance(found, dict) else found[:10]
+            lines.append(f"{len(found)} {name}" + (f": {examples}" if found else ""))
+        return "\n  ".join(lines)
+
+
+def check(ledger: Ledger, effects: Iterable[Effect]) -> Account:
+    """Compares what was published with what was done; both in full, when nothing waits or runs any more."""
+    effects = list(effects)
+    done = Counter(effect.key for effect in effects)
+    attempted, acknowledged = set(ledger.attempted), set(ledger.acknowledged)
+    return Account(
+        attempted=len(attempted),
+        acknowledged=len(acknowledged),
+        lost=sorted(acknowledged - done.keys()),
+        unexpected=sorted(done.keys() - attempted),
+        duplicated={key: times for key, times in sorted(done.items()) if times > 1},
+        recovered=sorted((attempted - acknowledged) & done.keys()),
+        redelivered=sorted({effect.key for effect in effects if effect.redelivered}),
+        failed=ledger.failed,
+    )
+
+
+# A message on its way from a queue to a worker is in neither for a moment: hence twice in a row.
+_SETTLE = """
+import time
+from shop.celery import app
+
+def waiting(channel):
+    counts = {queue: channel._size(queue) for queue in arguments["queues"]}
+    return counts | {"not acknowledged": channel.client.hlen(channel.unacked_key)}
+
+deadline, quiet = time.monotonic() + arguments["seconds"], 0
+with app.connection_for_read() as broker:
+    while quiet < 2 and time.monotonic() < deadline:
+        counts = waiting(broker.default_channel)
+        quiet = 0 if any(counts.values()) else quiet + 1
+        time.sleep(0.3)
+print(json.dumps({} if quiet == 2 else counts))
+"""
+
+_EFFECTS = """
+from diagnostics.models import Effect
+rows = Effect.objects.filter(key__startswith=arguments["prefix"]).order_by("pk")
+fields = ("key", "started_at", "finished_at", "node", "pid", "redelivered")
+print(json.dumps(list(rows.values_list(*fields)), default=str))
+"""
+
+
+def settle(stack: Stack, seconds: float = 180) -> dict[str, int]:
+    """Waits until no message waits and no worker holds one; returns those left after the given seconds."""
+    left: dict[str, int] = stack.python(_SETTLE, {"queues": QUEUES, "seconds": seconds})
+    return left
+
+
+def effects(stack: Stack, prefix: str) -> list[Effect]:
+    """The executions of the tasks whose key begins so, in the order of their end."""
+    rows = stack.python(_EFFECTS, {"prefix": prefix})
+    return [
+        Effect(key, datetime.fromisoformat(started), datetime.fromisoformat(finished), node, pid, redelivered)
+        for key, started, finished, node, pid, redelivered in rows
+    ]
+
+
+class Producer:
+    """Publishes diagnostics.tasks.record to all queues at a fixed rate, as a context manager.
+
+    It is a process on the server, in a copy of the release that is live at its start: no deploy takes its
+    code away, and only its own end stops it.
+    """
+
+    def __init__(self, stack: Stack, rate: float = 11, queues: Sequence[str] = QUEUES) -> None:
+        self.run = secrets.token_hex(4)
+        self._stack = stack
+        self._rate = rate
+        self._queues = queues
+        self._unit = f"traffic-{self.run}"
+        self._home = f"/var/tmp/{self._unit}"  # noqa: S108 - on the server, with a name nobody can guess
+        self._stopped: Ledger | None = None
+
+    def __enter__(self) -> Self:
+        home, host = self._home, self._stack.host
+        program = base64.b64encode((Path(__file__).parent / "traffic_producer.py").read_bytes()).decode()
+        # Followed links: the virtual environment may be shared by releases, and goes when the last one goes.
+        host.check_output(
+            f"install -d -m 0755 {home} && install -d -o {APP} {home}/ledger && "
+            f"cp -a /srv/{APP}/current/. {home}/release && if [ -L {home}/release/.venv ]; then "
+            f"rm {home}/release/.venv && cp -a /srv/{APP}/current/.venv/. {home}/release/.venv; fi && "
+            f"echo {program} | base64 -d >{home}/producer.py"
+        )
+        arguments = [self.run, f"{self._rate:g}", ",".join(self._queues), f"{home}/ledger/ledger"]
+        host.check_output(
+            f"systemd-run --quiet --collect --unit {self._unit} --uid {APP} "
+            f"--working-directory {home}/release --setenv PYTHONPATH={home}/release "
+            f"/usr/local/lib/rootstock/with-env /etc/{APP}/app.env -- "
+            f"{home}/release/.venv/bin/python {home}/producer.py {shlex.join(arguments)}"
+        )
+        wait_for(lambda: self.ledger().acknowledged, 30, f"{self._unit} publishes")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def ledger(self) -> Ledger:
+        """What it has published so far."""
+        text = self._stack.host.run(f"cat {self._home}/ledger/ledger").stdout
+        return self._stopped or Ledger.parse(self.run, text)
+
+    def stop(self) -> Ledger:
+        """Stops publishing, and returns the whole ledger. AssertionError if it had ended before."""
+        if self._stopped is None:
+            self._stack.host.run(f"systemctl stop {self._unit}")
+            self._stopped = self.ledger()
+            journal = self._stack.host.run(f"journalctl --unit {self._unit} --lines 20 --output cat").stdout
+            self._stack.host.check_output(f"rm -rf {self._home}")
+            assert self._stopped.cpu_seconds is not None, f"the producer had ended too early:\n{journal}"
+        return self._stopped
+
+    def account(self, seconds: float = 180) -> Account:
+        """Stops, waits until all is done (AssertionError after the given seconds), and compares."""
+        ledger = self.stop()
+        left = settle(self._stack, seconds)
+        account = check(ledger, effects(self._stack, f"{self.run}/"))
+        assert not left, f"messages are left after {seconds:g} s: {left}. So far: {account}"
+        return account
+
+
+# Returns once a worker runs it: published later, it could be the new generation's.
+_START = """
+import time
+from shop.celery import app
+
+key, seconds, queue, limit = (arguments[name] for name in ("key", "seconds", "queue", "limit"))
+sent = app.send_task("diagnostics.tasks.record", [key, seconds], queue=queue)
+deadline, node = time.monotonic() + limit, None
+while node is None:
+    assert time.monotonic() < deadline, "no worker has begun it"
+    active = app.control.inspect(timeout=1).active() or {}
+    node = next((name for name, tasks in active.items() for task in tasks if task["id"] == sent.id), None)
+print(json.dumps(node))
+"""
+
+
+@dataclass(frozen=True)
+class LongTask:
+    """A task that runs: its key, and the worker that has begun it."""
+
+    key: str
+    node: str
+
+
+def start_long_task(stack: Stack, queue: str = "default", seconds: float = 60, limit: float = 60) -> LongTask:
+    """Publishes a task that takes so long; returns once a worker runs it. Fails after `limit` seconds."""
+    key = f"long-{secrets.token_hex(4)}"
+    arguments = {"key": key, "queue": queue, "seconds": seconds, "limit": limit}
+    return LongTask(key, str(stack.python(_START, arguments)))
+
+
+def ended(stack: Stack, task: LongTask, limit: float = 90) -> Effect:
+    """Waits for the end of the task; AssertionError if it has not ended by then, or more than once."""
+    found = wait_for(lambda: effects(stack, task.key), limit, f"{task} has ended")
+    assert len(found) == 1, f"{task} was done {len(found)} times: {found}"
+    return found[0]

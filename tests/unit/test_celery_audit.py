@@ -1,0 +1,307 @@
+"""The audit of the application's Celery configuration, with the real Celery and wrong applications."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import application
+from repository import PROJECT
+
+SOURCE = PROJECT / "roles/celery/files/celery_audit.py"
+PASSWORD = "s3cret/of#redis"
+EXPECTED: dict[str, Any] = {
+    "queues": ["critical", "default", "low-priority"],
+    "visibility_timeout": 3600,
+    "time_limit_margin": 300,
+    "broker": {"host": "127.0.0.1", "port": 6379, "db": 1},
+    "results": {"host": "127.0.0.1", "port": 6379, "db": 2},
+    "waived": [],
+}
+# An application without Django, all of whose settings are as they should be.
+SOUND = """
+from celery import Celery
+
+app = Celery("project", broker="redis://:pw@localhost:6379/1", backend="redis://:pw@127.0.0.1/2")
+app.conf.update(
+    task_default_queue="default",
+    task_acks_late=True,
+    task_time_limit=1800,
+    result_backend_always_retry=True,
+    broker_transport_options={"visibility_timeout": 3600},
+)
+
+
+@app.task
+def work():
+    pass
+"""
+
+
+def audit(
+    directory: Path, name: str = "project", environment: dict[str, str] | None = None, **expected: object
+) -> tuple[int, list[str]]:
+    """Return the exit status and the lines on stderr, run as the role runs it: the script on stdin."""
+    done = subprocess.run(
+        [application.python(), "-", name, json.dumps(EXPECTED | expected)],
+        input=SOURCE.read_text(),
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | (environment or {}),
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Return a function that writes an application with more code at its end, and returns where."""
+
+    def write(code: str = "") -> Path:
+        (tmp_path / "project.py").write_text(SOUND + code)
+        return tmp_path
+
+    return write
+
+
+def test_a_sound_application_passes(write: Any) -> None:
+    assert audit(write()) == (0, [])
+
+
+def test_the_sample_application_passes(tmp_path: Path) -> None:
+    environment = {
+        "SECRET_KEY": "x" * 50,
+        "ALLOWED_HOSTS": "localhost",
+        "DATABASE_URL": "postgresql://shop@127.0.0.1/shop",
+        "CACHE_URL": "redis://127.0.0.1:6379/0",
+        "CELERY_BROKER_URL": "redis://:pw@127.0.0.1:6379/1",
+        "CELERY_RESULT_BACKEND": "redis://:pw@127.0.0.1:6379/2",
+        "PAYMENT_GATEWAY_URL": "http://127.0.0.1:8900/gateway",
+        "CRM_URL": "http://127.0.0.1:8900/crm",
+        "DIAGNOSTIC_TASKS": "1",
+    }
+    sample = PROJECT / "sample_app"
+    assert audit(sample, "shop", environment) == (0, [])
+    status, lines = audit(
+        sample, "shop", environment, queues=["critical", "default"], visibility_timeout=1800
+    )
+    assert status == 1
+    # Its settings come from Django, its tasks from autodiscovery.
+    assert {line.partition(":")[0] for line in lines} == {
+        "queues",
+        "routes",
+        "visibility-timeout",
+        "time-limit",
+    }
+    assert any("operations.tasks.prune" in line for line in lines)
+
+
+# What is wrong, then for each problem the rule and what its line must say.
+CASES: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "another broker": (
+        'app.conf.broker_url = "redis://:pw@10.0.0.9:6380/0"',
+        [("broker", "broker_url (CELERY_BROKER_URL) has host 10.0.0.9 instead of 127.0.0.1, port 6380 "
+                    "instead of 6379, db 0 instead of 1")],
+    ),
+    "one of several brokers": (
+        'app.conf.broker_url = "redis://:pw@127.0.0.1/1;redis://:pw@127.0.0.1/3"',
+        [("broker", "db 3 instead of 1")],
+    ),
+    "a broker for writing only": (
+        'app.conf.broker_write_url = "rediss://:pw@127.0.0.1/4"',
+        [("broker", "broker_write_url (CELERY_BROKER_WRITE_URL) has db 4 instead of 1")],
+    ),
+    "no broker": ("app.conf.broker_url = None", [("broker", "is (unset)")]),
+    "a broker that is no Redis": (
+        'app.conf.broker_url = "amqp://guest:pw@127.0.0.1//"',
+        [("broker", "is amqp://**@127.0.0.1//")],
+    ),
+    "a sentinel with another db": (
+        'app.conf.broker_url = "sentinel://:pw@10.0.0.8:26379/1;sentinel://:pw@10.0.0.9:26379/5"',
+        [("broker", "has db 5 instead of 1")],
+    ),
+    "a socket with another db": (
+        'app.conf.broker_url = "redis+socket:///run/redis.sock?virtual_host=6"',
+        [("broker", "has db 6 instead of 1")],
+    ),
+    "other results": (
+        'app.conf.result_backend = "redis://:pw@127.0.0.1/1"',
+        [("results", "result_backend (CELERY_RESULT_BACKEND) has db 1 instead of 2")],
+    ),
+    "the default queue": (
+        'app.conf.task_default_queue = "celery"',
+        [("default-queue", "task_default_queue (CELERY_TASK_DEFAULT_QUEUE) is 'celery': no worker pool"),
+         ("routes", "the tasks project.work go to 'celery'")],
+    ),
+    "a declared queue": (
+        'from kombu import Queue\napp.conf.task_queues = [Queue("default"), Queue("mail")]',
+        [("queues", "task_queues (CELERY_TASK_QUEUES) has 'mail'")],
+    ),
+    "a declared queue, as a dictionary": (
+        'app.conf.task_queues = {"default": {}, "mail": {"exchange": "mail"}}',
+        [("queues", "has 'mail'")],
+    ),
+    "a route": (
+        'app.conf.task_routes = {"project.*": {"queue": "slow"}, "gone.task": "old"}',
+        [("routes", "task_routes (CELERY_TASK_ROUTES) sends gone.task to 'old'"),
+         ("routes", "sends project.* to 'slow'"),
+         ("routes", "the tasks project.work go to 'slow'")],
+    ),
+    "a router": (
+        "app.conf.task_routes = [lambda name, *args, **options: {'queue': 'slow'}]",
+        [("routes", "the tasks project.work go to 'slow'")],
+    ),
+    "a router that fails": (
+        "app.conf.task_routes = [lambda name, args, kwargs, options, task=None: {'queue': kwargs['x']}]",
+        [("routes", "cannot tell the queue of project.work: KeyError('x')")],
+    ),
+    "a queue that may not be made": (
+        "app.conf.task_create_missing_queues = False\n@app.task(queue='slow')\ndef slow(): pass",
+        [("routes", "cannot tell the queue of project.slow: QueueNotFound")],
+    ),
+    "a task's own queue": (
+        "@app.task(queue='slow')\ndef slow(): pass",
+        [("routes", "the tasks project.slow go to 'slow'")],
+    ),
+    "many tasks": (
+        "def many(): pass\nfor n in range(7): app.task(many, name=f'many.t{n}', queue='slow')",
+        [("routes", "many.t0, many.t1, many.t2, many.t3, many.t4 and 2 more go to 'slow'")],
+    ),
+    "a periodic task's queue": (
+        "app.conf.beat_schedule = {'nightly': {'task': 'project.work', 'schedule': 60, "
+        "'options': {'queue': 'night'}}}",
+        [("beat-queues", "beat_schedule (CELERY_BEAT_SCHEDULE), entry nightly, has the queue 'night'")],
+    ),
+    "a periodic task that is not there": (
+        "@app.on_after_finalize.connect\ndef more(sender, **_):\n"
+        "    sender.add_periodic_task(60, sender.signature('project.gone'), name='hourly')",
+        [("beat-tasks", "entry hourly, has the task 'project.gone'")],
+    ),
+    "pickle": (
+        "app.conf.update(task_serializer='pickle', result_serializer='yaml', "
+        "accept_content=['json', 'pickle'], result_accept_content=['application/x-yaml'])",
+        [("serializers", "task_serializer (CELERY_TASK_SERIALIZER) is 'pickle'"),
+         ("serializers", "result_serializer (CELERY_RESULT_SERIALIZER) is 'yaml'"),
+         ("serializers", "accept_content (CELERY_ACCEPT_CONTENT) has pickle"),
+         ("serializers", "result_accept_content (CELERY_RESULT_ACCEPT_CONTENT) has application/x-yaml")],
+    ),
+    "a task's own serializer": (
+        "@app.task(serializer='pickle')\ndef pickled(): pass",
+        [("serializers", "the tasks project.pickled have a serializer of their own")],
+    ),
+    "visibility timeouts": (
+        "app.conf.broker_transport_options = {'visibility_timeout': 43200}\n"
+        "app.conf.result_backend_transport_options = {'visibility_timeout': 60}",
+        [("visibility-timeout", "broker_transport_options (CELERY_BROKER_TRANSPORT_OPTIONS) has "
+                                "visibility_timeout 43200"),
+         ("visibility-timeout", "has visibility_timeout 60")],
+    ),
+    "the time limit": (
+        "app.conf.task_time_limit = 3301",
+        [("time-limit", "task_time_limit (CELERY_TASK_TIME_LIMIT) is 3301")],
+    ),
+    "a task's own time limit": (
+        "@app.task(time_limit=7200)\ndef slow(): pass",
+        [("time-limit", "time_limit of the task project.slow is 7200")],
+    ),
+    "early acknowledgement": (
+        "app.conf.task_acks_late = False",
+        [("acks-late", "task_acks_late (CELERY_TASK_ACKS_LATE) is False")],
+    ),
+    "a lost connection": (
+        "app.conf.worker_cancel_long_running_tasks_on_connection_loss = True",
+        [("connection-loss", "CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS")],
+    ),
+    "results that are not tried again": (
+        "app.conf.result_backend_always_retry = False",
+        [("result-retry", "result_backend_always_retry (CELERY_RESULT_BACKEND_ALWAYS_RETRY) is False")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_broken_rule_is_reported(write: Any, case: str) -> None:
+    code, wanted = CASES[case]
+    status, lines = audit(write(code))
+    assert status == 1
+    assert [line.partition(":")[0] for line in lines] == [rule for rule, _ in wanted]
+    for line, (_, part) in zip(lines, wanted, strict=True):
+        assert part in line
+        assert "pw" not in line
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "app.conf.result_backend = None\napp.conf.result_backend_always_retry = False",
+        "app.conf.result_backend = 'disabled://'",
+        "app.conf.result_backend = 'django-db'",
+        "app.conf.broker_url = 'sentinel://:pw@10.0.0.8:26379/1'",
+        "app.conf.broker_url = 'redis+socket:///run/redis.sock?virtual_host=1'",
+        "app.conf.broker_transport_options = {}",
+        "app.conf.task_time_limit = 3300",
+        "@app.task(acks_late=False)\ndef once(): pass",
+        "app.conf.task_routes = {'project.*': {'queue': 'critical', 'routing_key': 'x'}}",
+        "app.conf.task_routes = [[('project.work', 'critical'), ('other.*', {'priority': 1})]]",
+        "from kombu.common import Broadcast\napp.conf.task_queues = [Broadcast('default')]",
+    ],
+)
+def test_what_is_right_passes(write: Any, code: str) -> None:
+    assert audit(write(code)) == (0, [])
+
+
+def test_all_problems_are_reported_at_once_and_each_can_be_waived(write: Any) -> None:
+    code = "app.conf.update(task_acks_late=False, task_time_limit=9999, result_backend_always_retry=False)"
+    rules = ["time-limit", "acks-late", "result-retry"]
+    status, lines = audit(write(code))
+    assert (status, [line.partition(":")[0] for line in lines]) == (1, rules)
+    status, lines = audit(write(code), waived=rules[:2])
+    assert (status, [line.partition(":")[0] for line in lines]) == (1, rules[2:])
+    assert audit(write(code), waived=rules) == (0, [])
+
+
+def test_a_rule_that_does_not_exist_cannot_be_waived(write: Any) -> None:
+    status, (line,) = audit(write(), waived=["routes", "ack-late"])
+    assert status == 1
+    assert line.startswith("waived: celery_audit_waived has 'ack-late', which is no rule; there are broker, ")
+
+
+@pytest.mark.parametrize("url", [f"redis://:{PASSWORD}@127.0.0.1/1", f"redis://{PASSWORD}@127.0.0.1/1"])
+def test_a_password_that_was_not_encoded_is_not_shown(write: Any, url: str) -> None:
+    status, lines = audit(write(f"app.conf.broker_url = {url!r}\nraise ValueError(app.conf.broker_url)"))
+    assert status == 1
+    text = "\n".join(lines)
+    assert "cannot be loaded" in text
+    assert "s3cret" not in text
+    status, lines = audit(write(f"app.conf.broker_url = {url!r}"))
+    assert status == 1
+    assert lines[0].startswith("broker: ")
+    assert "s3cret" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import gone", "ModuleNotFoundError: No module named 'gone'"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise RuntimeError('redis://:pw@host/1 is away')", "RuntimeError: redis://**@host/1 is away"),
+    ],
+)
+def test_a_module_of_tasks_that_cannot_be_imported(write: Any, code: str, message: str) -> None:
+    directory = write("app.conf.imports = ['tasks']")
+    (directory / "tasks.py").write_text(code)
+    status, lines = audit(directory)
+    assert status == 1
+    assert lines[0] == "The Celery application project cannot be loaded. The last lines:"
+    assert lines[-1] == message
+    assert any("tasks.py" in line for line in lines)
+    assert len(lines) < 12
+
+
+def test_an_application_that_is_not_there(tmp_path: Path) -> None:
+    status, lines = audit(tmp_path, "nothing")
+    assert status == 1
+    assert lines[-1] == "ModuleNotFoundError: No module named 'nothing'"
