@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import time
 from datetime import datetime
 from itertools import pairwise
@@ -52,27 +53,39 @@ def wait_until_drained(stack: Stack, seconds: float = 120) -> None:
     wait_for(lambda: generations(stack) == {live(stack)}, seconds, "the old generations have finished")
 
 
-class BeatWatch:
-    """Samples, several times per second, how many beats run; a context manager."""
+def beats(stack: Stack, entry: str) -> list[float]:
+    """Return when (seconds since 1970) beat has sent an entry of its schedule, as far as its log goes."""
+    log = stack.host.check_output(f"cat $(ls -rt /var/log/{APP}/{APP}-beat.log*)")
+    lines = [json.loads(line) for line in log.splitlines() if f"Sending due task {entry} " in line]
+    # The application's time zone is UTC.
+    sent = [datetime.strptime(line["time"] + "+0000", "%Y-%m-%d %H:%M:%S,%f%z") for line in lines]
+    return [when.timestamp() for when in sent]
 
-    UNIT = "beat-watch"
-    LOOP = f"""while sleep 0.25; do
-    echo $(date +%s.%N) $(pgrep --count --full 'celery -A {APP} [b]eat')
+
+class Watch:
+    """Samples, several times per second, how many processes pgrep finds.
+
+    A context manager; the samples are there when it has ended. In a pattern one letter is in brackets, so
+    that it does not find itself.
+    """
+
+    def __init__(self, stack: Stack, options: str) -> None:
+        self.stack = stack
+        self.loop = f"""while sleep 0.25; do
+    echo $(date +%s.%N) $(pgrep --count {options})
 done
 """
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+        self.unit = f"watch-{secrets.token_hex(4)}"
         self.begun = self.ended = 0.0
         #: (seconds since 1970, number of processes)
         self.samples: list[tuple[float, int]] = []
 
     def __enter__(self) -> Self:
         self.begun = time.time()
-        home = f"/run/{self.UNIT}"
-        self.stack.host.check_output(f"mkdir -p {home} && printf %s %s >{home}/loop", "%s", self.LOOP)
+        home = f"/run/{self.unit}"
+        self.stack.host.check_output(f"mkdir {home} && printf %s %s >{home}/loop", "%s", self.loop)
         self.stack.host.check_output(
-            f"systemd-run --quiet --collect --unit {self.UNIT} "
+            f"systemd-run --quiet --collect --unit {self.unit} "
             f"--property StandardOutput=truncate:{home}/samples sh {home}/loop"
         )
         return self
@@ -80,21 +93,18 @@ done
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stack.host.check_output(f"systemctl stop {self.UNIT}")
+        self.stack.host.check_output(f"systemctl stop {self.unit}")
         self.ended = time.time()
-        text = self.stack.host.check_output(f"cat /run/{self.UNIT}/samples && rm -r /run/{self.UNIT}")
+        text = self.stack.host.check_output(f"cat /run/{self.unit}/samples && rm -r /run/{self.unit}")
         self.samples = [(float(when), int(count)) for when, count in map(str.split, text.splitlines())]
 
     @property
+    def most(self) -> int:
+        """The largest number at any time."""
+        return max(count for _, count in self.samples)
+
+    @property
     def longest_absence(self) -> float:
-        """Seconds of the longest span in which no beat ran."""
+        """Seconds of the longest span in which there was none."""
         seen = [self.begun, *(when for when, count in self.samples if count), self.ended]
         return max(after - before for before, after in pairwise(seen))
-
-    def ticks(self, entry: str) -> list[float]:
-        """Return when (seconds since 1970) beat has sent an entry of its schedule during the watch."""
-        log = self.stack.host.check_output(f"cat $(ls -rt /var/log/{APP}/{APP}-beat.log*)")
-        lines = [json.loads(line) for line in log.splitlines() if f"Sending due task {entry} " in line]
-        # The application's time zone is UTC.
-        sent = [datetime.strptime(line["time"] + "+0000", "%Y-%m-%d %H:%M:%S,%f%z") for line in lines]
-        return [when.timestamp() for when in sent if self.begun <= when.timestamp() <= self.ended]

@@ -100,7 +100,7 @@ def test_all_programs_have_what_the_application_gives_them() -> None:
         assert {key: program[key] for key in common if key != "environment"}.items() <= common.items()
         # Beside what a worker has of its own.
         assert program["environment"]["HOME"] == "/srv/shop/shared"
-        assert ("ROOTSTOCK_DRAIN" in program["environment"]) is (name != "shop-beat")
+        assert ("ROOTSTOCK_DRAIN_SECONDS" in program["environment"]) is (name != "shop-beat")
 
 
 def test_another_version_of_the_drain_timer_is_another_worker() -> None:

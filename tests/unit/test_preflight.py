@@ -128,7 +128,7 @@ def test_an_unknown_name_is_named(tmp_path: Path) -> None:
 
 def test_a_hook_that_is_not_there_is_refused(tmp_path: Path) -> None:
     message = refusal(changed(app_hook_before_migrate=str(tmp_path / "none.yml")), tmp_path)
-    assert f"app_hook_before_migrate is {tmp_path}/none.yml: there is no such file" in message
+    assert f"app_hook_before_migrate is {tmp_path}/none.yml: it must be the absolute path" in message
 
 
 @pytest.mark.parametrize("value", [None, ""])

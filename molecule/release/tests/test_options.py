@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 import releases
-from generations import generations, live, wait_until_drained
+from generations import Watch, generations, live, wait_until_drained
 from interruption import Playbooks
 from stack import APP, Stack
-from traffic import Prober, Producer
+from traffic import QUEUES, Prober, Producer
 
 
 def hook(directory: Path, note: Path, tag: str) -> Path:
@@ -33,13 +33,14 @@ def test_hooks_run_and_a_small_host_drains_first(stack: Stack, play: Playbooks, 
         "app_hook_after_switch": str(hook(sources, notes[1], tag)),
         "generation_strategy": "drain_first",
     }
-    with Prober(stack) as prober, Producer(stack) as producer:
+    # Their main processes only: Supervisor is nobody else's parent.
+    workers = Watch(stack, f"--parent $(cat /run/supervisord.pid) --full 'celery -A {APP} [w]orker'")
+    with Prober(stack) as prober, Producer(stack) as producer, workers:
         play.run("deploy", variables)
-        # The old workers had stopped before the new ones started.
-        assert not [name for name in stack.programs() if "worker" in name and live(stack) not in name]
         account, seen = producer.account(), prober.result()
     assert account.complete, account
     assert not seen.failures, seen
+    assert workers.most == len(QUEUES), "more than one generation's workers at a time"
     assert generations(stack) == {live(stack)} != {before}
     # Not again when there is nothing to deploy.
     assert play.run("deploy", variables).figures["changed"] == 0
