@@ -39,7 +39,7 @@ def generations(stack: Stack) -> set[str]:
 
 def files(stack: Stack) -> list[str]:
     """Return Supervisor's files of the application."""
-    return str(stack.host.check_output(f"ls /etc/supervisor/conf.d | grep '^{APP}'")).split()
+    return sorted(str(stack.host.check_output(f"ls /etc/supervisor/conf.d | grep '^{APP}'")).split())
 
 
 def nodes(stack: Stack) -> set[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import releases
-from generations import LOCK, release, wait_until_drained
+from generations import LOCK, files, live, release, wait_until_drained
 from interruption import Playbooks, Run
 from repository import defaults
 from stack import APP, Stack
@@ -118,8 +118,10 @@ def test_nobody_noticed(traffic: Surroundings) -> None:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_old_releases_are_removed_but_not_what_still_runs(stack: Stack) -> None:
-    """There were more of them than are kept."""
+def test_nothing_is_left_of_the_killed_runs(stack: Stack) -> None:
+    wait_until_drained(stack)
+    assert files(stack) == [f"{APP}-single.conf", f"{APP}.{live(stack)}.conf"]
+    # More releases than are kept were deployed.
     kept = set(stack.host.check_output(f"ls /srv/{APP}/releases").split())
     listed = stack.host.run(f"readlink -e /proc/[0-9]*/cwd | grep ^/srv/{APP}/releases/").stdout
     used = {path.split("/")[4] for path in listed.split()}

@@ -104,6 +104,9 @@ def main(action: str, app: str, holder: str, expires: str, take_over: str) -> in
                 print(json.dumps(give_back(lock, asks)))
                 return 0
             result = take(lock, asks, float(expires), dict(json.loads(take_over or "{}")))
+            if not result["acquired"]:
+                print(json.dumps(result))
+                return 0
     else:
         result = {"acquired": True, "holder": {}, "age": 0, "seconds": 0}
     print(json.dumps({**result, "prepared": root.is_dir(), **look(app)}))
