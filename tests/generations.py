@@ -37,6 +37,14 @@ def generations(stack: Stack) -> set[str]:
     return {name.split(".", 1)[1] for name in stack.programs() if "." in name}
 
 
+def releases_in_use(stack: Stack) -> set[str]:
+    """Return the releases in which a process of the application runs."""
+    # In a container root may not read the links of another user's processes.
+    find = "find /proc -mindepth 2 -maxdepth 2 -name cwd -printf '%l\\n'"
+    listed = stack.host.run(f"runuser -u {APP} -- {find} 2>/dev/null").stdout
+    return set(re.findall(rf"^/srv/{APP}/releases/(\w+)", listed, re.MULTILINE))
+
+
 def files(stack: Stack) -> list[str]:
     """Return Supervisor's files of the application."""
     return sorted(str(stack.host.check_output(f"ls /etc/supervisor/conf.d | grep '^{APP}'")).split())

@@ -162,7 +162,11 @@ def test_one_generation_is_kept_and_the_others_are_gone(two_generations: Server)
         "shop-single.conf",
         "shopping.a.conf",
     }
-    assert two_generations.names("etc/supervisor/rootstock") == {"shop.b.conf", "shopping.a.conf"}
+    assert two_generations.names("etc/supervisor/rootstock") == {
+        "shop.a.retired",
+        "shop.b.conf",
+        "shopping.a.conf",
+    }
     # The beat of the one that is kept, not of the one that failed.
     assert (two_generations.root / "etc/supervisor/conf.d/shop-single.conf").resolve().name == "shop.b.conf"
     assert two_generations.calls == ["apply shop.b shop-single"]
@@ -257,6 +261,18 @@ def test_a_release_in_which_a_process_runs_stays(old_releases: Server) -> None:
         process.kill()
     assert old_releases.names("srv/shop/releases") == {RELEASES[0], *RELEASES[3:]}
     assert f"env-{RELEASES[0]}" in old_releases.names("srv/shop/environments")
+
+
+def test_a_release_in_which_a_generation_drains_stays(old_releases: Server) -> None:
+    singles = old_releases.root / "etc/supervisor/rootstock"
+    singles.mkdir(parents=True, exist_ok=True)
+    for generation, number in {"aaaaaaaa": 0, "bbbbbbbb": 1}.items():
+        directory = old_releases.root / "srv/shop/releases" / RELEASES[number]
+        (singles / f"shop.{generation}.retired").write_text(f"[program:x]\ndirectory={directory}\n")
+    old_releases.supervisor("shop-web.aaaaaaaa   STOPPING")
+    old_releases.run(PRUNE, "shop", "2")
+    assert old_releases.names("srv/shop/releases") == {RELEASES[0], *RELEASES[3:]}
+    assert old_releases.names("etc/supervisor/rootstock") == {"shop.aaaaaaaa.retired"}
 
 
 def test_what_was_never_finished_goes_and_is_not_counted(old_releases: Server) -> None:

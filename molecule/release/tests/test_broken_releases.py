@@ -16,8 +16,8 @@ from traffic import QUEUES, Prober, Producer
 BROKEN: dict[Callable[[Path], Path], str] = {
     releases.import_error: r"No module named 'no_such_module'",
     releases.settings_error: r"settings that cannot be",
-    releases.error_500: r"/readyz .*did not answer 200.*500",
-    releases.never_ready: r"/readyz .*did not answer 200.*timed out",
+    releases.error_500: r"/readyz did not answer 200 .*500",
+    releases.never_ready: r"/readyz did not answer 200 .*no answer",
     releases.worker_cannot_start: r"this worker cannot start",
     releases.unconsumed_queue: r"\bbulk\b",
     releases.failing_migration: r"0003_fails.*no_such_column",
@@ -69,6 +69,7 @@ def test_a_broken_release_is_refused_and_the_old_one_serves(
             "schema": schema(stack).splitlines(),
         }
 
+    wait_until_drained(stack, 60)
     before, begun = state(), time.time()
     run = play.fail("deploy", {"app_source": str(broken(sources)), **PATIENCE})
     run.says(cause)

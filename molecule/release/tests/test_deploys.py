@@ -8,13 +8,14 @@ import pytest
 import yaml
 
 import releases
-from generations import Watch, beats, live, nodes, pids, release, wait_until_drained
+from generations import Watch, beats, generations, live, nodes, pids, release, wait_until_drained
 from interruption import Playbooks, Run
 from stack import APP, PROJECT, Stack
 from traffic import QUEUES, Account, Effect, LongTask, Prober, Producer, Traffic, ended, start_long_task
 
 DEPLOYS = 10
-LONG_SECONDS = 60
+# Longer than two deploys on a busy machine.
+LONG_SECONDS = 90
 # Scheduling jitter, and what beat needs to start.
 TICK_TOLERANCE = 3
 
@@ -29,6 +30,10 @@ class Series:
     live: dict[str, tuple[str, str]] = field(default_factory=dict)
     interval: float = 0
     first: str = ""
+    first_release: str = ""
+    #: After the second deploy: whether the first generation still drained, and the releases that were kept.
+    draining: bool = False
+    releases: list[str] = field(default_factory=list)
     long: LongTask | None = None
     long_effect: Effect | None = None
     traffic: Traffic | None = None
@@ -41,7 +46,9 @@ def series(stack: Stack, play: Playbooks, sources: Path) -> Series:
     # Pages of the two name another style sheet: each must be there as long as a page names it.
     one, two = (str(releases.new_assets(sources, tag)) for tag in ("one", "two"))
     wait_until_drained(stack)
-    found = Series(Watch(stack, f"--full 'celery -A {APP} [b]eat'"), first=live(stack))
+    found = Series(
+        Watch(stack, f"--full 'celery -A {APP} [b]eat'"), first=live(stack), first_release=release(stack)
+    )
     schedule = "from shop.celery import app\nprint(json.dumps(app.conf.beat_schedule['sweep']['schedule']))"
     found.interval = stack.python(schedule)
 
@@ -52,7 +59,11 @@ def series(stack: Stack, play: Playbooks, sources: Path) -> Series:
     with Prober(stack) as prober, Producer(stack) as producer, found.beat:
         found.long = start_long_task(stack, seconds=LONG_SECONDS)
         for number in range(1, DEPLOYS + 1):
-            run(f"deploy {number}", "deploy", app_source=(one, two)[number % 2])
+            source = (one, two)[number % 2]
+            run(f"deploy {number}", "deploy", app_source=source, django_app_releases_keep=1)
+            if number == 2:
+                found.draining = found.first in generations(stack)
+                found.releases = stack.host.check_output(f"ls /srv/{APP}/releases").split()
         run("rollback", "rollback")
         run("changed pool", "site", app_source=two, celery_worker_pools=changed_pools())
         found.long_effect = ended(stack, found.long, LONG_SECONDS + 30)
@@ -93,6 +104,15 @@ def test_a_task_that_ran_before_the_deploy_ended_on_the_old_generation(series: S
         series.long_effect.finished.timestamp()
         > series.runs["deploy 1"].begun + series.runs["deploy 1"].seconds
     )
+
+
+def test_the_release_of_a_generation_that_drains_is_kept(series: Series) -> None:
+    assert series.draining, "it would prove nothing"
+    assert set(series.releases) == {
+        series.first_release,
+        series.live["deploy 1"][1],
+        series.live["deploy 2"][1],
+    }
 
 
 def test_each_deploy_and_the_rollback_changed_generation_and_release(series: Series) -> None:
