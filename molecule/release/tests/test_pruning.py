@@ -6,9 +6,11 @@ import releases
 from generations import live, release, wait_until_drained
 from interruption import Playbooks
 from stack import APP, Stack
-from traffic import start_long_task
+from traffic import ended, start_long_task
 
 KEEP_ONE = {"django_app_releases_keep": 1}
+# Longer than two deploys.
+LONG_SECONDS = 90
 
 
 def listed(stack: Stack, directory: str) -> set[str]:
@@ -23,19 +25,13 @@ def test_what_drains_keeps_its_release_and_the_rest_goes(
         return release(stack)
 
     first, generation = deploy("pruned-1"), live(stack)
-    task = start_long_task(stack, seconds=600)
+    task = start_long_task(stack, seconds=LONG_SECONDS)
     second, third = deploy("pruned-2"), deploy("pruned-3")
     assert listed(stack, f"/srv/{APP}/releases") == {first, second, third}
+    # It would prove nothing if it had ended before.
     assert any(name.endswith(f".{generation}") for name in stack.programs())
 
-    terminate = (
-        "from shop.celery import app\n"
-        "worker = app.control.inspect([arguments['node']], timeout=5)\n"
-        "(ran,) = (a['id'] for tasks in worker.active().values() for a in tasks if arguments['key'] in a['args'])\n"
-        "app.control.revoke(ran, terminate=True, signal='SIGKILL')\n"
-        "print('null')"
-    )
-    stack.python(terminate, {"node": task.node, "key": task.key})
+    ended(stack, task, LONG_SECONDS)
     wait_until_drained(stack)
     fourth = deploy("pruned-4")
     assert listed(stack, f"/srv/{APP}/releases") == {third, fourth}
