@@ -64,6 +64,11 @@ molecule: engine ## one Molecule scenario: SCENARIO=default
 .PHONY: test
 test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
+	@$(MAKE) --no-print-directory molecule SCENARIO=release
+
+.PHONY: test-all
+test-all: ## the same in full: deploys are killed between any two tasks (about an hour more)
+	@RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
 
 .PHONY: screenshots
 screenshots: setup ## docs/images from the running demo, by headless Chromium
