@@ -56,6 +56,18 @@ def test_every_pool_is_a_program_and_the_default_pools_consume_the_three_queues(
         assert program["log_file"] == f"/var/log/shop/shop-worker-{name}.{{generation}}.log"
 
 
+def times(program: dict[str, Any]) -> tuple[str, str, int]:
+    """What a worker's tasks have when it is stopped, when it is replaced, and until Supervisor kills it."""
+    drain = (program["environment"][f"ROOTSTOCK_{name}_SECONDS"] for name in ("DRAIN", "RETIRE"))
+    return (*drain, program["stopwaitsecs"])
+
+
+def test_a_worker_that_stops_longer_than_its_tasks_run_is_waited_for() -> None:
+    pool = {"name": "slow", "queues": ["slow"], "time_limit": 60, "soft_time_limit": 50, "stopwaitsecs": 900}
+    found = programs(celery_worker_pools=[{**pool, "drain": 800}])
+    assert times(found["shop-worker-slow.{generation}"]) == ("800", "90", 900)
+
+
 def test_what_a_pool_says_reaches_its_worker_and_no_other() -> None:
     pool = {
         "name": "reports",
@@ -82,8 +94,8 @@ def test_what_a_pool_says_reaches_its_worker_and_no_other() -> None:
         "--prefetch-multiplier=4",
         "--loglevel=DEBUG",
     } <= set(shlex.split(reports["command"]))
-    assert (reports["stopwaitsecs"], reports["environment"]["ROOTSTOCK_DRAIN_SECONDS"]) == (40, "20")
-    assert (default["stopwaitsecs"], default["environment"]["ROOTSTOCK_DRAIN_SECONDS"]) == (600, "540")
+    assert times(reports) == ("20", "120", 150)
+    assert times(default) == ("540", "1830", 1860)
     assert "--concurrency=2" in shlex.split(default["command"])
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,16 @@ from repository import PROJECT
 SOURCE = PROJECT / "roles/celery/files/rootstock_drain.py"
 
 
-def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None) -> Any:
-    """Load the module as `celery worker -I` does, with a drain of so many seconds."""
+def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None, live: Path = Path("/nonexistent")) -> Any:
+    """Load the module as `celery worker -I` does, with so many seconds; `live` names a generation."""
     connected: list[Any] = []
     signals = ModuleType("celery.signals")
     signals.worker_shutting_down = SimpleNamespace(connect=connected.append)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "celery", ModuleType("celery"))
     monkeypatch.setitem(sys.modules, "celery.signals", signals)
+    monkeypatch.setenv("ROOTSTOCK_RETIRE_SECONDS", "0.1")
+    monkeypatch.setenv("ROOTSTOCK_GENERATION", "aaaaaaaa")
+    monkeypatch.setenv("ROOTSTOCK_LIVE_GENERATION_FILE", str(live))
     if seconds is None:
         monkeypatch.delenv("ROOTSTOCK_DRAIN_SECONDS", raising=False)
     else:
@@ -82,3 +86,21 @@ def test_a_wrong_time_fails_when_the_worker_starts(
 ) -> None:
     with pytest.raises(ValueError, match=r"ROOTSTOCK_DRAIN_SECONDS is '.*': it must be a positive number"):
         load(monkeypatch, value)
+
+
+@pytest.mark.parametrize(
+    ("live", "seconds"),
+    [("aaaaaaaa\n", 60), ("bbbbbbbb\n", 0.1), ("aaaaaaaa-2\n", 0.1), ("", 60), (None, 60)],
+)
+def test_who_is_replaced_gets_the_other_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, live: str | None, seconds: float
+) -> None:
+    file = tmp_path / "generation"
+    if live is not None:
+        file.write_text(live)
+    drain = load(monkeypatch, "60", file)
+    assert drain.time_to_finish() == seconds
+    begun: list[float] = []
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: begun.append(timer.interval))
+    drain.on_shutting_down(how="Warm")
+    assert begun == [seconds]

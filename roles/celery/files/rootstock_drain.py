@@ -5,6 +5,9 @@ tasks without a limit; Supervisor's SIGKILL at stopwaitsecs would end it with ac
 until the visibility timeout. Celery's own soft shutdown sleeps its whole time even when tasks finish earlier.
 So ROOTSTOCK_DRAIN_SECONDS after the warm shutdown began, the cold one (SIGQUIT) is asked for, in which Celery
 returns unfinished acks_late tasks to their queue. A worker that has finished before then is gone already.
+
+A worker whose generation is not the live one any more is stopped because another one has taken over. Nobody
+waits for it, so its tasks get ROOTSTOCK_RETIRE_SECONDS, which is more than their time limit.
 """
 
 import logging
@@ -12,29 +15,40 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from celery.signals import worker_shutting_down
-
-VARIABLE = "ROOTSTOCK_DRAIN_SECONDS"
 
 logger = logging.getLogger(__name__)
 
 
-def drain_seconds(environment: Mapping[str, str]) -> float:
-    """Return the drain time in seconds. Raises ValueError if it is missing or not a positive number."""
-    value = environment.get(VARIABLE, "")
+def seconds_of(variable: str, environment: Mapping[str, str]) -> float:
+    """Return a time in seconds. Raises ValueError if it is missing or not a positive number."""
+    value = environment.get(variable, "")
     try:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < threading.TIMEOUT_MAX:
-        raise ValueError(f"{VARIABLE} is '{value}': it must be a positive number of seconds")
+        raise ValueError(f"{variable} is '{value}': it must be a positive number of seconds")
     return seconds
 
 
 # Read when the worker starts: a wrong value must not wait for the first stop to be found.
-DRAIN_SECONDS = drain_seconds(os.environ)
+DRAIN_SECONDS = seconds_of("ROOTSTOCK_DRAIN_SECONDS", os.environ)
+RETIRE_SECONDS = seconds_of("ROOTSTOCK_RETIRE_SECONDS", os.environ)
+GENERATION = os.environ["ROOTSTOCK_GENERATION"]
+LIVE_GENERATION_FILE = Path(os.environ["ROOTSTOCK_LIVE_GENERATION_FILE"])
 _begun = threading.Event()
+
+
+def time_to_finish() -> float:
+    """Return the seconds that running tasks get: the longer time only if it is certain that nobody waits."""
+    try:
+        live = LIVE_GENERATION_FILE.read_text().strip()
+    except OSError:
+        return DRAIN_SECONDS
+    return DRAIN_SECONDS if live in ("", GENERATION) else RETIRE_SECONDS
 
 
 def end_drain(seconds: float) -> None:
@@ -48,7 +62,8 @@ def on_shutting_down(how: str = "", **_: object) -> None:
     if how != "Warm" or _begun.is_set():
         return
     _begun.set()
-    timer = threading.Timer(DRAIN_SECONDS, end_drain, [DRAIN_SECONDS])
+    seconds = time_to_finish()
+    timer = threading.Timer(seconds, end_drain, [seconds])
     # Never keeps a worker alive that is done.
     timer.daemon = True
     timer.start()
