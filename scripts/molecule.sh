@@ -15,6 +15,11 @@ ls "molecule/$scenario/tests/"test_*.py >/dev/null 2>&1 || {
     echo "molecule: scenario '$scenario' has no tests" >&2
     exit 1
 }
+# The scenario release reaches its server as users do.
+command -v ssh >/dev/null 2>&1 || {
+    echo "molecule: no ssh. Install it: apt-get install openssh-client" >&2
+    exit 1
+}
 PATH=$PWD/.venv/bin:$PATH
 export PATH
 exec molecule test -s "$scenario" "$@"
