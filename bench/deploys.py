@@ -19,13 +19,10 @@ from typing import Any
 
 import testinfra
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "tests"))
-
-from generations import wait_until_drained  # noqa: E402 tests/ is not a package that could be installed
-from interruption import Playbooks  # noqa: E402
-from releases import good  # noqa: E402
-from stack import Stack  # noqa: E402
+from generations import wait_until_drained
+from interruption import Playbooks
+from releases import good
+from stack import PROJECT, Stack
 
 RESULTS = PROJECT / "bench/results"
 SERVER = "release12"

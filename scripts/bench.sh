@@ -14,4 +14,5 @@ molecule converge -s release >"$log" 2>&1 || {
     tail -n 40 "$log" >&2
     exit 1
 }
-python bench/deploys.py "$MOLECULE_EPHEMERAL_DIRECTORY/inventory" "$@"
+# What runs playbooks and watches generations for the tests does it here, too.
+PYTHONPATH=tests python bench/deploys.py "$MOLECULE_EPHEMERAL_DIRECTORY/inventory" "$@"

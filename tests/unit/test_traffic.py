@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 import requests
 
+from prober import Answer, Prober, Request, Traffic, percentile, planned
 from stack import Stack
-from traffic import Account, Answer, Effect, Ledger, Prober, Request, Traffic, check, percentile, planned
+from traffic import Account, Effect, Ledger, check
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

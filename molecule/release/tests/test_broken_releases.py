@@ -10,8 +10,9 @@ import pytest
 import releases
 from generations import LOCK, files, generations, live, nodes, pids, release, wait_until_drained
 from interruption import Playbooks
+from prober import Prober
 from stack import APP, Stack
-from traffic import QUEUES, Prober, Producer
+from traffic import QUEUES, Producer
 
 BROKEN: dict[Callable[[Path], Path], str] = {
     releases.import_error: r"No module named 'no_such_module'",

@@ -10,8 +10,9 @@ import yaml
 import releases
 from generations import Watch, beats, generations, live, nodes, pids, release, wait_until_drained
 from interruption import Playbooks, Run
+from prober import Prober, Traffic
 from stack import APP, PROJECT, Stack
-from traffic import QUEUES, Account, Effect, LongTask, Prober, Producer, Traffic, ended, start_long_task
+from traffic import QUEUES, Account, Effect, LongTask, Producer, ended, start_long_task
 
 DEPLOYS = 10
 # Longer than two deploys on a busy machine.

@@ -16,9 +16,10 @@ import pytest
 import releases
 from generations import LOCK, files, live, release, releases_in_use, wait_until_drained
 from interruption import Playbooks, Run
+from prober import Prober
 from repository import defaults
 from stack import APP, Stack, wait_for
-from traffic import Prober, Producer
+from traffic import Producer
 
 BOUNDARIES = os.environ.get("RELEASE_BOUNDARIES", "4")
 SEED = os.environ.get("RELEASE_SEED") or str(random.randrange(10**6))  # noqa: S311 - a place to cut, no secret

@@ -6,8 +6,9 @@ from pathlib import Path
 import releases
 from generations import Watch, generations, live, wait_until_drained
 from interruption import Playbooks
+from prober import Prober
 from stack import APP, Stack
-from traffic import QUEUES, Prober, Producer
+from traffic import QUEUES, Producer
 
 
 def hook(directory: Path, note: Path, tag: str) -> Path:
