@@ -67,7 +67,7 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=release
 
 .PHONY: test-all
-test-all: ## the same in full: deploys are killed between any two tasks (about an hour more)
+test-all: ## the same in full: deploys are killed between any two tasks, which takes long
 	@RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
 
 .PHONY: screenshots
