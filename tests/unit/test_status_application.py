@@ -1,0 +1,246 @@
+"""What an application's own connections say, with the real Django, Celery and kombu; Redis is not needed."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import application
+from repository import PROJECT
+
+SOURCE = PROJECT / "playbooks/files/status_application.py"
+PASSWORD = "s3cret-of-redis"
+POOLS = {"default.aaaaaaaa": ["default", "mail"]}
+# Nobody listens on port 1.
+PROJECT_CODE = f"""
+import os
+from celery import Celery
+
+SECRET_KEY = "x"
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}}
+CACHES = {{"default": {{"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}}}
+print("the application says hello")
+app = Celery("project", broker="redis://:{PASSWORD}@127.0.0.1:1/1", backend="redis://:{PASSWORD}@127.0.0.1:1/2")
+app.conf.broker_transport_options = {{"visibility_timeout": 7200}}
+"""
+
+
+def ask(directory: Path, code: str = "") -> dict[str, Any]:
+    """Return the answers of an application with more code at its end, asked as the host asks it."""
+    (directory / "project.py").write_text(PROJECT_CODE + code)
+    done = subprocess.run(
+        [application.python(), "-", "project", json.dumps(POOLS)],
+        input=SOURCE.read_text(),
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "project", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    answers: dict[str, Any] = {}
+    for line in done.stdout.splitlines():
+        answers |= json.loads(line)
+    return answers
+
+
+def test_each_part_answers_for_itself_while_redis_is_down(tmp_path: Path) -> None:
+    answers = ask(tmp_path)
+    assert answers["settings"]["value"] == {
+        "visibility_timeout": 7200,
+        "beat_scheduler": "celery.beat:PersistentScheduler",
+        "beat_max_loop_interval": 300,
+    }
+    assert (answers["database"], answers["cache"]) == ({"value": None}, {"value": None})
+    assert "refused" in answers["broker"]["error"]
+    assert "refused" in answers["results"]["error"]
+    assert "queues" not in answers
+
+
+def test_a_database_and_a_cache_that_do_not_answer_are_named(tmp_path: Path) -> None:
+    answers = ask(
+        tmp_path,
+        'DATABASES["default"]["NAME"] = "/nonexistent/database"\n'
+        'CACHES["default"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache",\n'
+        f'    "LOCATION": "redis://:{PASSWORD}@127.0.0.1:1/0"}}\n',
+    )
+    assert answers["database"]["error"] == "OperationalError: unable to open database file"
+    assert "refused" in answers["cache"]["error"]
+
+
+def test_a_broker_that_is_no_redis_has_no_figures(tmp_path: Path) -> None:
+    answers = ask(tmp_path, 'app.conf.update(broker_url="memory://", result_backend=None)')
+    assert (answers["broker"], answers["queues"], answers["results"]) == ({"value": None},) * 3
+
+
+def test_an_application_that_cannot_be_loaded_says_why_without_a_password(tmp_path: Path) -> None:
+    answers = ask(tmp_path, f'raise RuntimeError("no such host in redis://:{PASSWORD}@cache/0\\nmore")')
+    assert list(answers) == ["start"]
+    assert answers["start"]["error"].endswith("no such host in redis://**@cache/0")
+
+
+def test_an_application_that_ends_the_process_is_an_answer(tmp_path: Path) -> None:
+    assert ask(tmp_path, "raise SystemExit('no')") == {"start": {"error": "SystemExit: no"}}
+
+
+# --- The broker's figures, on a Redis that is made up
+
+
+@pytest.fixture(scope="module")
+def module() -> Any:
+    spec = importlib.util.spec_from_file_location("status_application", SOURCE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Redis:
+    """The commands that are used, on a dictionary; keys are whole, as Redis has them."""
+
+    def __init__(self, keys: dict[str, Any]) -> None:
+        self.keys, self.asked = keys, []  # type: tuple[dict[str, Any], list[str]]
+
+    def dbsize(self) -> int:
+        return len(self.keys)
+
+    def scan_iter(self, match: str, count: int) -> Iterator[bytes]:
+        assert match.endswith("*")
+        start = match[:-1].replace("\\", "")
+        yield from (key.encode() for key in self.keys if key.startswith(start))
+
+    def smembers(self, key: str) -> set[bytes]:
+        return {member.encode() for member in self.keys.get(key, ())}
+
+    def zcard(self, key: str) -> int:
+        return len(self.keys.get(key, {}))
+
+    def zrange(self, key: str, start: int, end: int, withscores: bool) -> list[tuple[bytes, float]]:
+        assert withscores
+        members = sorted(self.keys.get(key, {}).items(), key=lambda member: member[1])
+        return [(name.encode(), score) for name, score in members[start : end + 1]]
+
+    def hmget(self, key: str, names: list[bytes]) -> list[bytes | None]:
+        found = (self.keys[key].get(name.decode()) for name in names)
+        return [None if value is None else json.dumps(value).encode() for value in found]
+
+    def pipeline(self, transaction: bool) -> "Redis":
+        assert not transaction, "a full Redis refuses MULTI"
+        return self
+
+    def llen(self, key: str) -> None:
+        self.asked.append(key)
+
+    def execute(self) -> list[int]:
+        return [self.keys.get(key, 0) for key in self.asked]
+
+
+def broker(module: Any, keys: dict[str, Any], prefix: str = "") -> Any:
+    """Return a connection to a Redis with these keys; separators and key names are kombu's."""
+    mailbox = SimpleNamespace(
+        exchange=SimpleNamespace(name="celery.pidbox"),
+        reply_exchange=SimpleNamespace(name="reply.celery.pidbox"),
+    )
+    app = SimpleNamespace(
+        amqp=SimpleNamespace(queues={"declared": SimpleNamespace(exchange=SimpleNamespace(name="declared"))}),
+        control=SimpleNamespace(mailbox=mailbox),
+        conf=SimpleNamespace(event_exchange="celeryev"),
+    )
+    found = object.__new__(module.Broker)
+    found.app, found.is_redis, found.client, found.prefix = app, True, Redis(keys), prefix
+    found.channel = SimpleNamespace(
+        keyprefix_queue="_kombu.binding.%s",
+        sep="\x06\x16",
+        priority_steps=[0, 3, 6, 9],
+        unacked_key="unacked",
+        unacked_index_key="unacked_index",
+    )
+    return found
+
+
+def bound(*parts: str) -> str:
+    return "\x06\x16".join(parts)
+
+
+def message(exchange: str, routing_key: str) -> list[Any]:
+    return [{"body": "…", "headers": {}}, exchange, routing_key]
+
+
+def stored(prefix: str = "") -> dict[str, Any]:
+    """Return the keys of a broker in use."""
+    now = time.time()
+    keys = {
+        "_kombu.binding.default": [bound("default", "", "default"), bound("old", "", "renamed")],
+        "_kombu.binding.topics": [bound("mail.#", "^mail(\\..*)?$", "mail")],
+        "_kombu.binding.celeryev": [bound("worker.#", "", "celeryev.1")],
+        "_kombu.binding.celery.pidbox": [bound("", "", "default@one.celery.pidbox")],
+        "_kombu.binding.reply.celery.pidbox": [bound("x", "", "x.reply.celery.pidbox")],
+        "default": 2,
+        "default\x06\x163": 1,
+        "default\x06\x169": 4,
+        "renamed": 1,
+        # An answer that nobody has fetched is no task.
+        "x.reply.celery.pidbox": 1,
+        "unacked_index": {"one": now - 100, "two": now - 50, "three": now - 10, "gone": now - 5},
+        "unacked": {
+            "one": message("topics", "mail.welcome"),
+            "two": message("default", "default"),
+            "three": message("default", "default"),
+        },
+    }
+    return {f"{prefix}{key}": value for key, value in keys.items()}
+
+
+EXPECTED = [
+    ("default", 7, 2, 50),
+    ("empty", 0, 0, None),
+    ("mail", 0, 1, 100),
+    ("renamed", 1, 0, None),
+]
+
+
+@pytest.mark.parametrize("prefix", ["", "shop:", "shop[1]:"])
+def test_queues_are_counted_with_their_priorities_and_unacknowledged_messages(
+    module: Any, prefix: str
+) -> None:
+    found = broker(module, stored(prefix), prefix).queues({"default", "empty"})
+    figures = [
+        (q["name"], q["waiting"], q["unacknowledged"], age and round(age))
+        for q in found["queues"]
+        for age in [q["oldest_unacknowledged"]]
+    ]
+    assert (found["unacknowledged"], figures) == (4, EXPECTED)
+
+
+def test_keys_of_another_prefix_are_not_counted(module: Any) -> None:
+    assert broker(module, stored("other:"), "shop:").queues(set()) == {"unacknowledged": 0, "queues": []}
+
+
+def test_a_large_database_is_not_searched(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEYS_SEARCHED", 5)
+    found = broker(module, stored()).queues({"default"})
+    assert "renamed" not in [queue["name"] for queue in found["queues"]]
+
+
+def test_beyond_the_messages_that_are_read_the_number_is_still_known(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MESSAGES_READ", 2)
+    monkeypatch.setattr(module, "MESSAGES_AT_ONCE", 1)
+    found = broker(module, stored()).queues(set())
+    counted = {queue["name"]: queue["unacknowledged"] for queue in found["queues"]}
+    assert (found["unacknowledged"], counted) == (4, {"default": 1, "mail": 1, "renamed": 0})
+
+
+def test_a_message_of_an_unknown_exchange_is_counted_under_its_routing_key(module: Any) -> None:
+    keys = {"unacked_index": {"one": time.time()}, "unacked": {"one": message("gone", "somewhere")}}
+    (queue,) = broker(module, keys).queues(set())["queues"]
+    assert (queue["name"], queue["unacknowledged"]) == ("somewhere", 1)

@@ -1,0 +1,350 @@
+"""What playbooks/files/status_host.py sees of an application, on a server that is made up."""
+
+import importlib.util
+import json
+import os
+import socket
+import socketserver
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repository import PROJECT
+
+SOURCE = PROJECT / "playbooks/files/status_host.py"
+NOW = 1_800_000_000.0
+ASKED: dict[str, Any] = {
+    "app": "shop",
+    "application": "shop",
+    "domain": "shop.example",
+    "readiness_path": "/readyz",
+    "groups": ["web", "workers", "beat"],
+}
+# As templates/supervisor_programs.conf.j2 writes them.
+PROGRAM = """
+[program:{name}]
+command=/usr/local/lib/rootstock/with-env /etc/shop/app.0123456789ab.env -- {command}
+directory=/srv/shop/releases/0f3a9c51be77
+environment=HOME="/srv/shop/shared",GREETING="50%% off"
+"""
+WORKER = ".venv/bin/celery -A shop worker --hostname={0}.aaaaaaaa@%%h --queues={1} --concurrency=2"
+
+
+def process(name: str, state: int, statename: str, **other: Any) -> dict[str, Any]:
+    """Return what getAllProcessInfo() tells (http://supervisord.org/api.html)."""
+    return {
+        "name": name,
+        "group": name,
+        "description": "pid 42, uptime 0:10:00",
+        "start": int(NOW) - 600,
+        "stop": 0,
+        "now": int(NOW),
+        "state": state,
+        "statename": statename,
+        "spawnerr": "",
+        "exitstatus": 0,
+        "pid": 42,
+    } | other
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, with the made up server's root."""
+    spec = importlib.util.spec_from_file_location("status_host", SOURCE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "SRV", tmp_path / "srv")
+    monkeypatch.setattr(module, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(module, "PLACES", (str(tmp_path), str(tmp_path / "srv"), "/nonexistent"))
+    monkeypatch.setattr(module, "HTTPS_ADDRESS", ("127.0.0.1", 1))
+    monkeypatch.setattr(module, "application", lambda asked, pools, script: {"asked": {"value": pools}})
+    return module
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A server on which generation aaaaaaaa is live and bbbbbbbb finishes its work."""
+    srv, supervisor = tmp_path / "srv/shop", tmp_path / "etc/supervisor"
+    for directory in (srv / "shared", supervisor / "conf.d", supervisor / "rootstock"):
+        directory.mkdir(parents=True)
+    (srv / "current").symlink_to("releases/0f3a9c51be77")
+    (srv / "generation").write_text("aaaaaaaa\n")
+    live = {
+        "shop-web.aaaaaaaa": ".venv/bin/gunicorn --bind unix:/run/shop/web.aaaaaaaa.sock shop.wsgi",
+        "shop-worker-critical.aaaaaaaa": WORKER.format("critical", "critical"),
+        "shop-worker-default.aaaaaaaa": WORKER.format("default", "default,mail"),
+    }
+    beat = f".venv/bin/celery -A shop beat --schedule={srv}/shared/celerybeat-schedule --pidfile="
+    files = {
+        "conf.d/shop.aaaaaaaa.conf": live,
+        "rootstock/shop.aaaaaaaa.conf": {"shop-beat": beat},
+        "rootstock/shop.bbbbbbbb.retired": {
+            "shop-worker-default.bbbbbbbb": WORKER.format("default", "old"),
+            "shop-web.bbbbbbbb": "gunicorn",
+        },
+        # Other applications, whose names begin in the same way.
+        "conf.d/shop-eu.cccccccc.conf": {"shop-eu-web.cccccccc": "gunicorn"},
+        "conf.d/shopping.dddddddd.conf": {"shopping-web.dddddddd": "gunicorn"},
+    }
+    for name, programs in files.items():
+        text = "".join(PROGRAM.format(name=program, command=programs[program]) for program in programs)
+        (supervisor / name).write_text(f"# Ansible managed\n{text}")
+    (supervisor / "conf.d/shop-single.conf").symlink_to(supervisor / "rootstock/shop.aaaaaaaa.conf")
+    return tmp_path
+
+
+def look(module: Any, **asked: Any) -> dict[str, Any]:
+    seen: dict[str, Any] = module.look(ASKED | asked, "", NOW)
+    return seen
+
+
+def supervise(monkeypatch: pytest.MonkeyPatch, module: Any, *processes: dict[str, Any]) -> None:
+    """Have Supervisor know these processes."""
+    monkeypatch.setattr(module, "processes", lambda: {process["name"]: process for process in processes})
+
+
+def test_release_pools_and_programs_of_this_application_are_seen(
+    module: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervise(
+        monkeypatch,
+        module,
+        process("shop-beat", 30, "BACKOFF", spawnerr="Exited too quickly", start=int(NOW) - 3),
+        process("shop-web.aaaaaaaa", 20, "RUNNING"),
+        process("shop-worker-critical.aaaaaaaa", 0, "STOPPED", stop=int(NOW) - 60),
+        process("shop-worker-default.bbbbbbbb", 40, "STOPPING"),
+        process("shop-eu-web.cccccccc", 200, "FATAL"),
+    )
+    seen = look(module)
+    assert (seen["release"], seen["generation"], seen["supervisor"]) == ("0f3a9c51be77", "aaaaaaaa", "")
+    pools = {"critical.aaaaaaaa": ["critical"], "default.aaaaaaaa": ["default", "mail"]}
+    assert (seen["pools"], seen["application"]) == (pools, {"asked": {"value": pools}})
+    programs = [(p["name"], p["state"], p["age"], p["wanted"], p["detail"]) for p in seen["programs"]]
+    words = "pid 42, uptime 0:10:00"
+    assert programs == [
+        ("shop-beat", "BACKOFF", 3, True, "Exited too quickly"),
+        ("shop-web.aaaaaaaa", "RUNNING", 600, True, words),
+        ("shop-worker-critical.aaaaaaaa", "STOPPED", 60, True, words),
+        ("shop-worker-default.aaaaaaaa", "UNKNOWN", None, True, ""),
+        ("shop-worker-default.bbbbbbbb", "STOPPING", 600, False, words),
+    ]
+
+
+def test_a_supervisor_that_is_not_there_is_an_answer(
+    module: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The control node's Python has no Supervisor, as a bare server's has none.
+    assert look(module)["supervisor"] == "Supervisor is not installed"
+
+    def refuse() -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(module, "processes", refuse)
+    seen = look(module)
+    assert seen["supervisor"] == "[Errno 111] Connection refused"
+    assert {program["state"] for program in seen["programs"]} == {"UNKNOWN"}
+
+
+def test_a_bare_server_tells_that_there_is_nothing(module: Any, tmp_path: Path) -> None:
+    seen = look(module)
+    assert (seen["release"], seen["generation"], seen["programs"], seen["pools"]) == ("", "", [], {})
+    assert (seen["supervisor"], seen["beat"], seen["application"]) == ("", None, {})
+    assert "No such file" in seen["web"]
+    assert "refused" in seen["certificate"]["error"]
+
+
+def test_a_data_store_is_asked_for_its_disks_alone(module: Any, root: Path) -> None:
+    seen = look(module, groups=["redis"])
+    assert (seen["web"], seen["certificate"]) == (None, None)
+    # Both places are on one file system.
+    usage = os.statvfs(root)
+    (disk,) = seen["disks"]
+    assert disk["path"] == str(root)
+    assert disk["total"] == usage.f_blocks * usage.f_frsize
+    assert 0 < disk["free"] <= disk["total"]
+
+
+# --- Beat
+
+
+def test_the_age_of_beats_schedule_is_that_of_its_newest_file(module: Any, root: Path) -> None:
+    assert look(module)["beat"] == {"age": None}
+    for suffix, age in ((".dir", 900), (".dat", 170)):
+        file = root / f"srv/shop/shared/celerybeat-schedule{suffix}"
+        file.touch()
+        os.utime(file, (NOW - age, NOW - age))
+    assert look(module)["beat"] == {"age": 170.0}
+
+
+# --- Web
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Says 200 to a request that is as Nginx would send it."""
+
+    def do_GET(self) -> None:
+        right = self.headers["Host"] == "shop.example" and self.headers["X-Forwarded-Proto"] == "https"
+        self.send_response(200 if right and self.path == "/readyz" else 503)
+        self.end_headers()
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[None]:
+    """Serve HTTP on a Unix socket."""
+    with socketserver.ThreadingUnixStreamServer(str(path), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_web_processes_are_asked_as_nginx_asks_them(module: Any, root: Path) -> None:
+    with serving(root / "srv/shop/web.sock"):
+        assert look(module)["web"] == ""
+        assert look(module, readiness_path="/other")["web"] == "503 Service Unavailable"
+    assert "refused" in look(module)["web"]
+
+
+def test_web_processes_that_hang_are_not_waited_for(
+    module: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(str(root / "srv/shop/web.sock"))
+        silent.listen()
+        assert look(module)["web"] == "no answer within 0 s"
+
+
+# --- Certificate
+
+
+@contextmanager
+def showing(certificate: Path, key: Path) -> Iterator[tuple[str, int]]:
+    """Serve TLS for one connection; the address is given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with context.wrap_socket(server.accept()[0], server_side=True) as connection:
+                connection.recv(1)
+
+        server.settimeout(5)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield server.getsockname()
+        finally:
+            thread.join()
+    assert names == ["shop.example"]
+
+
+def test_the_certificate_is_the_one_that_is_shown_for_the_domain(
+    module: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = root / "c", root / "k"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 10 -subj /CN=x"
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], capture_output=True, check=True)
+    with showing(certificate, key) as address:
+        monkeypatch.setattr(module, "HTTPS_ADDRESS", address)
+        assert module.certificate("shop.example", time.time())["days"] == pytest.approx(10, abs=0.01)
+
+
+# --- The application
+
+
+@pytest.fixture
+def run(module: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that has the application's user run a script; runuser and with-env are stubs."""
+    spec = importlib.util.spec_from_file_location("status_host_whole", SOURCE)
+    assert spec
+    assert spec.loader
+    whole = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(whole)
+    monkeypatch.setattr(whole, "SRV", root / "srv")
+    release = root / "srv/shop/releases/0f3a9c51be77"
+    (release / ".venv/bin").mkdir(parents=True)
+    (release / ".venv/bin/python").symlink_to(sys.executable)
+    stub = root / "bin/runuser"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/sh\necho "$*" >"$0.arguments"\nshift 7\nexec "$@"\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
+
+    def run(script: str, seconds: float = 60) -> dict[str, Any]:
+        monkeypatch.setattr(whole, "APPLICATION_SECONDS", seconds)
+        answers: dict[str, Any] = whole.application(ASKED, {"default.aaaaaaaa": ["default"]}, script)
+        return answers
+
+    return run
+
+
+def test_the_application_is_asked_in_its_own_environment(run: Any, root: Path) -> None:
+    answers = run(
+        "import json, os, sys\n"
+        "print(json.dumps({'a': {'value': sys.argv[1:]}}))\n"
+        "print(json.dumps({'b': {'value': [os.getcwd(), os.environ['PGCONNECT_TIMEOUT']]}}))\n"
+    )
+    assert answers == {
+        "a": {"value": ["shop", json.dumps({"default.aaaaaaaa": ["default"]})]},
+        "b": {"value": [str(root / "srv/shop/releases/0f3a9c51be77"), "5"]},
+    }
+    arguments = (root / "bin/runuser.arguments").read_text()
+    assert arguments.startswith(
+        f"--user=shop -- env STATIC_ROOT={root}/srv/shop/current/.static "
+        "/usr/local/lib/rootstock/with-env /etc/shop/app.env -- .venv/bin/python -"
+    )
+
+
+def test_what_was_found_before_a_part_that_hangs_is_kept(run: Any) -> None:
+    answers = run('import time\nprint(\'{"database": {"value": null}}\', flush=True)\ntime.sleep(30)', 0.5)
+    assert answers == {
+        "database": {"value": None},
+        "run": {"error": "no answer within 0.5 s; the last was database"},
+    }
+
+
+def test_an_application_that_dies_says_its_last_words(run: Any) -> None:
+    assert run("import no_such_module") == {
+        "run": {"error": "ModuleNotFoundError: No module named 'no_such_module'"}
+    }
+    assert run("raise SystemExit(3)") == {"run": {"error": "exit status 3"}}
+
+
+def test_a_release_that_is_not_there_is_an_answer(run: Any, root: Path) -> None:
+    (root / "srv/shop/current").unlink()
+    assert "No such file" in run("")["run"]["error"]
+
+
+def test_the_whole_prints_one_object_as_the_play_runs_it() -> None:
+    asked = ASKED | {"app": "no-such-app", "groups": ["redis"]}
+    done = subprocess.run(
+        [sys.executable, "-", json.dumps(asked)],
+        input=f"{SOURCE.read_text()}\nmain({json.dumps('text')})",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["generation"] == ""

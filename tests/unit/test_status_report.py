@@ -1,0 +1,439 @@
+"""Which figures of playbooks/status.yml are healthy, which are not, and how they are shown."""
+
+import importlib.util
+import json
+import re
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from repository import PROJECT
+
+DAY = 86400
+
+
+def plugin(name: str) -> Any:
+    """Return a filter plugin's module."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT / f"plugins/filter/{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+report_module, table_module = plugin("status_report"), plugin("status_table")
+
+
+def program(name: str, **other: Any) -> dict[str, Any]:
+    return {"name": name, "state": "RUNNING", "age": 3600, "wanted": True, "detail": ""} | other
+
+
+# What a healthy host of all groups tells. The figures of Redis are those of INFO.
+LOOK: dict[str, Any] = {
+    "release": "0f3a9c51be77",
+    "generation": "aaaaaaaa",
+    "supervisor": "",
+    "programs": [
+        program("shop-beat"),
+        program("shop-flower"),
+        program("shop-web.aaaaaaaa"),
+        program("shop-worker-default.aaaaaaaa"),
+    ],
+    "pools": {"default.aaaaaaaa": ["default"]},
+    "web": "",
+    "certificate": {"days": 60.0},
+    "beat": {"age": 120.0},
+    "disks": [{"path": "/", "total": 100 * 1000**3, "free": 50 * 1000**3}],
+    "application": {
+        "settings": {
+            "value": {
+                "visibility_timeout": 3600,
+                "beat_scheduler": "celery.beat:PersistentScheduler",
+                "beat_max_loop_interval": 300,
+            }
+        },
+        "database": {"value": None},
+        "cache": {"value": None},
+        "broker": {
+            "value": {
+                "identity": ["7c68b5884997ab27", "1", ""],
+                "used_memory": 10 * 1000**2,
+                "mem_not_counted_for_evict": 0,
+                "maxmemory": 100 * 1000**2,
+                "maxmemory_policy": "noeviction",
+                "aof_enabled": 1,
+                "aof_last_write_status": "ok",
+                "aof_last_bgrewrite_status": "ok",
+                "loading": 0,
+            }
+        },
+        "queues": {
+            "value": {
+                "unacknowledged": 1,
+                "queues": [
+                    {"name": "default", "waiting": 3, "unacknowledged": 1, "oldest_unacknowledged": 30.0}
+                ],
+            }
+        },
+        "workers": {
+            "value": {
+                "nodes": {"default.aaaaaaaa@one": ["default"]},
+                "expected": ["default.aaaaaaaa@one"],
+            }
+        },
+        "results": {"value": None},
+    },
+}
+GROUPS = ["redis", "postgresql", "web", "workers", "beat", "flower"]
+
+
+def change(path: str, value: Any, look: dict[str, Any] = LOOK) -> dict[str, Any]:
+    """Return a host that tells something else in one place: keys and indices with dots between."""
+    changed = deepcopy(look)
+    *parents, last = path.split("/")
+    place: Any = changed
+    for key in parents:
+        place = place[int(key) if isinstance(place, list) else key]
+    place[int(last) if isinstance(place, list) else last] = value
+    return changed
+
+
+def item(look: dict[str, Any], host: str = "one", app: str = "shop", groups: Any = None) -> dict[str, Any]:
+    """Return what the play hands over for a host."""
+    return {"host": host, "app": app, "groups": groups or GROUPS, "look": {"stdout": json.dumps(look)}}
+
+
+def judge(*items: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = report_module.status_report(list(items))
+    return found
+
+
+def test_a_healthy_host_has_no_reason() -> None:
+    found = judge(item(LOOK))
+    assert (found["state"], found["reasons"]) == ("healthy", [])
+    (queue,) = found["apps"][0]["brokers"][0]["queues"]
+    assert (queue["waiting"], queue["consumers"], queue["pools"]) == (3, 1, ["default"])
+
+
+BROKER, QUEUE = "application/broker/value", "application/queues/value/queues/0"
+SETTINGS = "application/settings/value"
+MEGABYTE = 1000**2
+# What a host tells, the state that it makes, what its one reason is about.
+FAULTS = [
+    ("programs/2/state", "FATAL", "unhealthy", "program shop-web.aaaaaaaa"),
+    ("programs/2/state", "BACKOFF", "unhealthy", "program shop-web.aaaaaaaa"),
+    ("programs/2/state", "STOPPED", "unhealthy", "program shop-web.aaaaaaaa"),
+    ("programs/2/state", "UNKNOWN", "unhealthy", "program shop-web.aaaaaaaa"),
+    ("programs/1", program("shop-other"), "unhealthy", "group flower"),
+    ("supervisor", "Connection refused", "unhealthy", "Supervisor"),
+    ("generation", "", "unhealthy", "generation"),
+    ("web", "502 Bad Gateway", "unhealthy", "/srv/shop/web.sock"),
+    ("certificate/days", -1.0, "unhealthy", "certificate"),
+    ("certificate/days", 6.9, "unhealthy", "certificate"),
+    ("certificate/days", 20.9, "warning", "certificate"),
+    ("certificate", {"error": "Connection refused"}, "unhealthy", "port 443"),
+    ("beat/age", 180.0 + 300 + 120 + 1, "unhealthy", "beat"),
+    ("beat/age", None, "unhealthy", "beat"),
+    ("disks/0/free", 4.9 * 1000**3, "unhealthy", "disk /"),
+    (
+        "disks/0",
+        {"path": "/var/log", "total": 2 * 1000**3, "free": 499 * MEGABYTE},
+        "unhealthy",
+        "disk /var/log",
+    ),
+    ("application/start", {"error": "ImportError: no module"}, "unhealthy", "application"),
+    ("application/run", {"error": "no answer within 60 s"}, "unhealthy", "application"),
+    ("application/database", {"error": "OperationalError"}, "unhealthy", "database"),
+    ("application/cache", {"error": "ConnectionError"}, "unhealthy", "cache"),
+    ("application/broker", {"error": "ConnectionError"}, "unhealthy", "broker"),
+    ("application/broker", {"value": None}, "warning", "broker"),
+    ("application/results", {"error": "ConnectionError"}, "unhealthy", "result backend"),
+    ("application/queues", {"error": "NoPermissionError"}, "unhealthy", "queues"),
+    ("application/workers", {"error": "OutOfMemoryError"}, "unhealthy", "workers"),
+    (
+        "application/workers/value/expected/0",
+        "default.aaaaaaaa@two",
+        "warning",
+        "worker default.aaaaaaaa@two",
+    ),
+    (f"{BROKER}/used_memory", 90 * MEGABYTE, "warning", "Redis memory"),
+    (f"{BROKER}/used_memory", 100 * MEGABYTE, "unhealthy", "Redis memory"),
+    (f"{BROKER}/used_memory", None, "warning", "Redis"),
+    (f"{BROKER}/maxmemory_policy", "allkeys-lru", "warning", "Redis maxmemory-policy"),
+    (f"{BROKER}/aof_enabled", 0, "warning", "Redis append-only file"),
+    (f"{BROKER}/aof_last_write_status", "err", "unhealthy", "Redis append-only file"),
+    (f"{BROKER}/aof_last_bgrewrite_status", "err", "warning", "Redis append-only file"),
+    (f"{BROKER}/loading", 1, "unhealthy", "Redis"),
+    (f"{QUEUE}/name", "renamed", "unhealthy", "queue renamed"),
+    (f"{QUEUE}/oldest_unacknowledged", 3600.0 + 120 + 1, "unhealthy", "queue default"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "state", "what"), FAULTS)
+def test_a_fault_is_one_reason(path: str, value: Any, state: str, what: str) -> None:
+    found = judge(item(change(path, value)))
+    assert [(reason["state"], reason["what"]) for reason in found["reasons"]] == [(state, what)]
+    (reason,) = found["reasons"]
+    assert (found["state"], found["apps"][0]["state"], reason["host"], reason["app"]) == (
+        state,
+        state,
+        "one",
+        "shop",
+    )
+    assert all(reason[key] for key in ("value", "rule", "do"))
+    assert reason["text"] == f"one: {what}: {reason['value']}; {reason['rule']}; {reason['do']}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("programs/2/state", "STARTING"),
+        # A replaced generation finishes its work, or failed while it did.
+        ("programs/3", program("shop-worker-default.bbbbbbbb", state="STOPPING", wanted=False)),
+        ("certificate/days", 21.0),
+        ("certificate", None),
+        ("beat/age", 180.0 + 300 + 120),
+        ("disks/0/free", 5.0 * 1000**3),
+        (f"{BROKER}/used_memory", 89 * MEGABYTE),
+        (f"{BROKER}/maxmemory", 0),
+        (f"{QUEUE}/oldest_unacknowledged", 3600.0 + 120),
+        (f"{QUEUE}/oldest_unacknowledged", None),
+    ],
+)
+def test_at_the_limit_it_is_healthy(path: str, value: Any) -> None:
+    look = change(path, value)
+    if path == "programs/3":
+        look["programs"].append(program("shop-worker-default.aaaaaaaa"))
+    assert judge(item(look))["reasons"] == []
+
+
+def test_a_queue_of_a_pool_needs_a_consumer_and_an_empty_one_of_none_does_not() -> None:
+    idle = change("application/workers/value", {"nodes": {}, "expected": []})
+    idle = change(f"{QUEUE}/waiting", 0, idle)
+    assert [reason["what"] for reason in judge(item(idle))["reasons"]] == ["queue default"]
+    assert judge(item(change("pools", {}, idle)))["reasons"] == []
+
+
+def test_a_queue_whose_workers_cannot_be_asked_is_not_said_to_have_none() -> None:
+    found = judge(item(change("application/workers", {"error": "OutOfMemoryError"})))
+    assert found["apps"][0]["brokers"][0]["queues"][0]["consumers"] is None
+
+
+def test_buffers_do_not_count_against_the_limit() -> None:
+    look = change(f"{BROKER}/used_memory", 95 * MEGABYTE)
+    assert judge(item(change(f"{BROKER}/mem_not_counted_for_evict", 10 * MEGABYTE, look)))["reasons"] == []
+
+
+def test_beat_sleeps_as_long_as_the_application_lets_it() -> None:
+    look = change("beat/age", 180.0 + 900 + 120)
+    assert judge(item(change(f"{SETTINGS}/beat_max_loop_interval", 900, look)))["reasons"] == []
+
+
+def test_of_a_beat_that_keeps_its_schedule_elsewhere_nothing_is_known() -> None:
+    look = change("beat/age", None)
+    scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
+    assert judge(item(change(f"{SETTINGS}/beat_scheduler", scheduler, look)))["reasons"] == []
+
+
+def test_a_beat_that_has_just_started_may_have_no_file_yet() -> None:
+    look = change("beat/age", None)
+    assert judge(item(change("programs/0/age", 10, look)))["reasons"] == []
+
+
+def test_a_beat_that_does_not_run_is_one_reason_not_two() -> None:
+    look = change("programs/0/state", "FATAL", change("beat/age", 9999.0))
+    assert [reason["what"] for reason in judge(item(look))["reasons"]] == ["program shop-beat"]
+
+
+def test_a_host_without_a_release_has_one_reason_and_a_data_store_needs_none() -> None:
+    bare = LOOK | {"release": "", "generation": "", "programs": [], "pools": {}, "application": {}}
+    bare |= {"beat": None, "web": "No such file"}
+    assert [reason["what"] for reason in judge(item(bare))["reasons"]] == ["generation"]
+    store = bare | {"certificate": None, "web": None}
+    assert judge(item(store, groups=["redis"]))["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        (
+            {"unreachable": True, "msg": "Task failed: ssh: Connection refused"},
+            "Task failed: ssh: Connection refused",
+        ),
+        (
+            {"rc": 127, "msg": "not found", "module_stderr": "sh: 1:\npython3: not found\n"},
+            "python3: not found",
+        ),
+        ({"rc": 1, "stdout": "", "stderr": "Traceback:\nKeyError: 'app'"}, "KeyError: 'app'"),
+        ({"failed": True, "msg": ""}, "no answer"),
+    ],
+)
+def test_a_host_that_cannot_be_looked_at_is_named_and_the_others_are_shown(result: Any, value: str) -> None:
+    lost = {"host": "two", "app": "shop", "groups": GROUPS, "look": result}
+    found = judge(item(LOOK), lost)
+    assert [(r["host"], r["what"], r["value"]) for r in found["reasons"]] == [("two", "host", value)]
+    assert [host["reached"] for host in found["apps"][0]["hosts"]] == [True, False]
+
+
+def test_hosts_of_one_broker_share_its_queues_and_their_consumers_add_up() -> None:
+    other = change("application/workers/value/nodes", {"default.aaaaaaaa@two": ["default"]})
+    other["application"]["workers"]["value"]["expected"] = ["default.aaaaaaaa@two"]
+    (broker,) = judge(item(LOOK), item(other, "two"))["apps"][0]["brokers"]
+    assert (broker["hosts"], broker["queues"][0]["consumers"]) == (["one", "two"], 2)
+
+
+@pytest.mark.parametrize(
+    "identity", [["another", "1", ""], ["7c68b5884997ab27", "2", ""], ["7c68b5884997ab27", "1", "p"]]
+)
+def test_another_redis_database_or_prefix_is_another_broker(identity: list[str]) -> None:
+    other = change(f"{BROKER}/identity", identity)
+    assert len(judge(item(LOOK), item(other, "two"))["apps"][0]["brokers"]) == 2
+
+
+def test_redis_that_does_not_tell_who_it_is_is_one_for_each_host() -> None:
+    silent = change(f"{BROKER}/identity", ["", "1", ""])
+    assert len(judge(item(silent), item(silent, "two"))["apps"][0]["brokers"]) == 2
+
+
+def test_different_releases_are_a_warning() -> None:
+    found = judge(item(LOOK), item(change("release", "ffffffffffff"), "two"))
+    assert [(r["state"], r["what"], r["value"]) for r in found["reasons"]] == [
+        ("warning", "releases", "0f3a9c51be77, ffffffffffff")
+    ]
+
+
+def test_applications_are_apart_and_the_worst_reasons_come_first() -> None:
+    warned = change("certificate/days", 10.0)
+    broken = change("web", "no answer", LOOK | {"programs": [program("blog-web.aaaaaaaa")]})
+    found = judge(item(warned), item(broken, "two", "blog", ["web"]))
+    assert [(app["name"], app["state"]) for app in found["apps"]] == [
+        ("shop", "warning"),
+        ("blog", "unhealthy"),
+    ]
+    assert [reason["app"] for reason in found["reasons"]] == ["blog", "shop"]
+
+
+# --- The table
+
+
+def table(*items: dict[str, Any]) -> str:
+    text: str = table_module.status_table(judge(*items))
+    return text
+
+
+def test_the_table_has_what_people_ask_for() -> None:
+    draining = program("shop-worker-default.bbbbbbbb", state="STOPPING", wanted=False, age=7200)
+    look = LOOK | {"programs": [*LOOK["programs"], draining]}
+    assert table(item(look)) == (
+        "shop: healthy\n"
+        "\n"
+        "HOST  RELEASE       GENERATION  WEB  CERT  BEAT   DISK FREE\n"
+        "one   0f3a9c51be77  aaaaaaaa    ok   60 d  2 min  50% /\n"
+        "\n"
+        "PROGRAM                       HOST  STATE       AGE\n"
+        "shop-beat                     one   RUNNING     60 min\n"
+        "shop-flower                   one   RUNNING     60 min\n"
+        "shop-web.aaaaaaaa             one   RUNNING     60 min\n"
+        "shop-worker-default.aaaaaaaa  one   RUNNING     60 min\n"
+        "shop-worker-default.bbbbbbbb  one   (stopping)  2 h\n"
+        "\n"
+        "Redis of one: 10.0 MB of 100.0 MB, noeviction, append-only file on, last write ok, last\n"
+        "  rewrite ok, 1 unacknowledged\n"
+        "\n"
+        "QUEUE    WAITING  UNACKED  OLDEST  CONSUMERS  POOLS\n"
+        "default  3        1        30 s    1          default"
+    )
+
+
+def test_warnings_are_below_the_table_and_what_ends_the_run_is_not() -> None:
+    text = table(item(change("certificate/days", 10.0)), item(change("web", "502 Bad Gateway"), "two"))
+    assert "\nwarning: one: certificate: ends in 10 days;" in text
+    assert "502" not in text
+    assert "fault" in text
+
+
+def test_a_host_without_figures_has_a_row() -> None:
+    bare: dict[str, Any] = dict.fromkeys(LOOK)
+    bare |= {"release": "", "generation": "", "supervisor": "", "programs": []}
+    bare |= {"pools": {}, "disks": [], "application": {}}
+    lost = {"host": "two", "app": "shop", "groups": GROUPS, "look": {"msg": "gone"}}
+    rows = table(item(bare), lost).splitlines()
+    assert rows[3].split() == ["one", *"------"]
+    assert rows[4].split() == ["two", "not", "reached", *"-----"]
+
+
+def test_nothing_is_wider_than_the_terminal() -> None:
+    long = "x" * 200
+    look = change(f"{QUEUE}/name", long, change("disks/0/path", f"/{long}"))
+    look["programs"][0]["name"] = long
+    look["release"] = look["generation"] = long
+    look["pools"] = {f"{long}.aaaaaaaa": [long]}
+    text = table(item(look, long), item(change("web", long), "two"))
+    assert max(map(len, text.splitlines())) <= table_module.WIDTH
+    assert table_module.WIDTH + 8 <= 100
+    assert "..." in text
+
+
+@pytest.mark.parametrize("columns", ["HOST_COLUMNS", "PROGRAM_COLUMNS", "QUEUE_COLUMNS"])
+def test_columns_fit_at_their_widest(columns: str) -> None:
+    widths = getattr(table_module, columns)
+    assert sum(widths.values()) + len(table_module.GAP) * (len(widths) - 1) <= table_module.WIDTH
+
+
+# --- The page
+
+
+def documented() -> dict[str, list[str]]:
+    """Return the fields that docs/status.md lists, by the name of the part."""
+    page = (PROJECT / "docs/status.md").read_text()
+    return {
+        heading: re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+        for heading, section in re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    }
+
+
+def test_the_page_lists_every_field_in_order() -> None:
+    parts = {
+        "The report": report_module.Report,
+        "A reason": report_module.Reason,
+        "An app": report_module.App,
+        "A host": report_module.Host,
+        "A program": report_module.Program,
+        "A disk": report_module.Disk,
+        "A broker": report_module.Broker,
+        "A queue": report_module.Queue,
+    }
+    assert documented() == {name: list(part.__annotations__) for name, part in parts.items()}
+
+
+def test_the_report_has_exactly_these_fields() -> None:
+    found = judge(item(change("certificate/days", 10.0)))
+    (app,) = found["apps"]
+    parts = [
+        (found, report_module.Report),
+        (found["reasons"][0], report_module.Reason),
+        (app, report_module.App),
+        (app["hosts"][0], report_module.Host),
+        (app["hosts"][0]["programs"][0], report_module.Program),
+        (app["hosts"][0]["disks"][0], report_module.Disk),
+        (app["brokers"][0], report_module.Broker),
+        (app["brokers"][0]["queues"][0], report_module.Queue),
+    ]
+    for value, part in parts:
+        assert set(value) == set(part.__annotations__)
+
+
+def test_the_page_names_the_limits() -> None:
+    page = (PROJECT / "docs/status.md").read_text()
+    limits = [
+        f"{report_module.CERTIFICATE_DAYS} days",
+        f"{report_module.CERTIFICATE_WARNING_DAYS} days",
+        f"{report_module.DISK_FREE_SHARE:.0%}".replace("%", " %"),
+        f"{report_module.DISK_FREE_BYTES // 1000**2} MB",
+        f"{report_module.MEMORY_SHARE:.0%}".replace("%", " %"),
+        f"{report_module.RESTORE_SECONDS} s",
+        f"{report_module.BEAT_SYNC_SECONDS + 300 + report_module.BEAT_MARGIN_SECONDS} s",
+    ]
+    assert [limit for limit in limits if limit not in page] == []
