@@ -41,6 +41,18 @@ deploy: setup ## the application's code to INVENTORY, nothing else
 rollback: setup ## INVENTORY back to the release before, or to RELEASE
 	@$(ANSIBLE) playbooks/rollback.yml $(if $(RELEASE),-e rollback_to=$(RELEASE))
 
+.PHONY: preflight
+preflight: setup ## what is wrong in INVENTORY, before anything is touched
+	@$(ANSIBLE) playbooks/preflight.yml
+
+.PHONY: status
+status: setup ## how INVENTORY's applications are; fails if one is unhealthy
+	@$(ANSIBLE) playbooks/status.yml
+
+.PHONY: inventory
+inventory: setup ## a new inventory: NAME=production
+	@$(BIN)/ansible-playbook -i localhost, playbooks/inventory.yml -e inventory_name=$(NAME)
+
 .PHONY: secrets
 secrets: setup ## generate the secrets of INVENTORY once, into its vault file
 	@$(ANSIBLE) playbooks/secrets.yml
@@ -65,6 +77,7 @@ molecule: engine ## one Molecule scenario: SCENARIO=default
 test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
 	@$(MAKE) --no-print-directory molecule SCENARIO=release
+	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
 test-all: ## the same in full: deploys are killed between any two tasks, which takes long

@@ -27,7 +27,7 @@ def load(path: Path) -> dict[str, Any]:
 def prose(text: str | list[str]) -> str:
     """Turn a description with Ansible's C(code), B(bold), I(italic) markup into one line of Markdown."""
     line = " ".join(text if isinstance(text, list) else [text])
-    line = re.sub(r"[CV]\(([^)]*)\)", r"`\1`", line)
+    line = re.sub(r"[CVO]\(([^)]*)\)", r"`\1`", line)
     line = re.sub(r"[IB]\(([^)]*)\)", r"*\1*", line)
     return re.sub(r"\s+", " ", line).strip().replace("|", "\\|")
 

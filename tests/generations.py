@@ -17,7 +17,7 @@ LOCK = f"/srv/{APP}/deploy.lock"
 
 def live(stack: Stack) -> str:
     """Return the name of the live generation."""
-    return str(stack.host.check_output(f"cat /srv/{APP}/generation"))
+    return str(stack.host.check_output(f"cat /srv/{stack.app}/generation"))
 
 
 def release(stack: Stack) -> str:

@@ -18,6 +18,7 @@ from testinfra.host import Host
 PROJECT = Path(__file__).resolve().parent.parent
 APP = "shop"
 DOMAIN = "localhost"
+DEMO_VAULT = PROJECT / "inventories/demo/group_vars/all/vault.yml"
 
 T = TypeVar("T")
 
@@ -31,10 +32,12 @@ def wait_for(check: Callable[[], T], seconds: float, what: str) -> T:
     return value
 
 
-def ansible(*arguments: str, inventory: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs playbooks/site.yml as a user would, with the given options."""
+def ansible(
+    *arguments: str, inventory: str, check: bool = True, playbook: str = "site"
+) -> subprocess.CompletedProcess[str]:
+    """Runs a playbook, site.yml if no other, as a user would, with the given options."""
     return subprocess.run(
-        [PROJECT / ".venv/bin/ansible-playbook", "-i", inventory, "playbooks/site.yml", *arguments],
+        [PROJECT / ".venv/bin/ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml", *arguments],
         cwd=PROJECT,
         # Molecule asks for colours, which would hide the figures of the recap.
         env=os.environ | {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"},
@@ -44,10 +47,10 @@ def ansible(*arguments: str, inventory: str, check: bool = True) -> subprocess.C
     )
 
 
-def ansible_vault() -> dict[str, str]:
-    """The secrets of the demo, which the test servers share."""
+def ansible_vault(path: Path = DEMO_VAULT) -> dict[str, str]:
+    """The secrets in a vault file: those of the demo, which most test servers share, if no other is named."""
     text = subprocess.run(
-        [PROJECT / ".venv/bin/ansible-vault", "view", PROJECT / "inventories/demo/group_vars/all/vault.yml"],
+        [PROJECT / ".venv/bin/ansible-vault", "view", path],
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -65,25 +68,30 @@ def recap(output: str) -> dict[str, dict[str, int]]:
 class _ServerName(HTTPAdapter):
     """Speaks to an address, but asks for and checks the certificate of the site's name."""
 
+    def __init__(self, domain: str) -> None:
+        self.domain = domain
+        super().__init__()
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, server_hostname=DOMAIN, assert_hostname=DOMAIN, **kwargs)
+        name = self.domain
+        super().init_poolmanager(*args, server_hostname=name, assert_hostname=name, **kwargs)
 
 
 class Stack:
-    """One server with the whole stack."""
+    """One server with the whole stack, and one application on it."""
 
-    def __init__(self, host: Host, certificates: Path) -> None:
-        self.host = host
+    def __init__(self, host: Host, certificates: Path, app: str = APP, domain: str = DOMAIN) -> None:
+        self.host, self.app, self.domain = host, app, domain
         addresses = host.check_output("hostname -I").split()
         self.address = next(a for a in addresses if ":" not in a)
         self.certificate = certificates / f"{host.backend.get_hostname()}.crt"
-        self.certificate.write_text(host.check_output(f"cat /etc/ssl/rootstock/{APP}.crt"))
+        self.certificate.write_text(host.check_output(f"cat /etc/ssl/rootstock/{app}.crt"))
 
     def session(self) -> requests.Session:
         """A browser's session with the site through Nginx and TLS, its certificate checked."""
         session = requests.Session()
-        session.mount("https://", _ServerName())
-        session.headers["Host"] = DOMAIN
+        session.mount("https://", _ServerName(self.domain))
+        session.headers["Host"] = self.domain
         session.verify = str(self.certificate)
         session.trust_env = False
         return session
@@ -105,8 +113,9 @@ class Stack:
         )
         encoded = base64.b64encode(program.encode()).decode()
         output = self.host.check_output(
-            f"cd /srv/{APP}/current && echo {encoded} | base64 -d | runuser -u {APP} -- "
-            f"/usr/local/lib/rootstock/with-env /etc/{APP}/app.env -- .venv/bin/python -"
+            f"cd /srv/{self.app}/current && echo {encoded} | base64 -d | runuser -u {self.app} -- "
+            f"env STATIC_ROOT=/srv/{self.app}/current/.static "
+            f"/usr/local/lib/rootstock/with-env /etc/{self.app}/app.env -- .venv/bin/python -"
         )
         return json.loads(output.strip().splitlines()[-1])
 

@@ -80,8 +80,8 @@ class Account:
     lost: list[str]
     #: Done, and never attempted.
     unexpected: list[str]
-    #: Done more than once, with the number of times.
-    duplicated: dict[str, int]
+    #: Done more than once, with all times.
+    duplicated: dict[str, list[Effect]]
     #: Not acknowledged, but done: the producer was told of an error that was none.
     recovered: list[str]
     #: Done after the message had been given to a worker before: no fault in itself.
@@ -113,7 +113,11 @@ def check(ledger: Ledger, effects: Iterable[Effect]) -> Account:
         acknowledged=len(acknowledged),
         lost=sorted(acknowledged - done.keys()),
         unexpected=sorted(done.keys() - attempted),
-        duplicated={key: times for key, times in sorted(done.items()) if times > 1},
+        duplicated={
+            key: [effect for effect in effects if effect.key == key]
+            for key, times in sorted(done.items())
+            if times > 1
+        },
         recovered=sorted((attempted - acknowledged) & done.keys()),
         redelivered=sorted({effect.key for effect in effects if effect.redelivered}),
         failed=ledger.failed,

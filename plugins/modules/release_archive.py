@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: Rootstock contributors
 # MIT License (see LICENSE)
-"""Ansible module: a Django project as an archive that is named after its content."""
+"""Ansible module: an application as an archive that is named after its content."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import re
 import stat
 import tarfile
 import tempfile
+import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +23,10 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = r"""
 ---
 module: release_archive
-short_description: Pack a Django project into an archive named after its content
+short_description: Pack an application into an archive named after its content
 description:
-  - Packs a directory into a deterministic C(tar.gz) and names it after a hash of what is in it, so that the
-    same input is the same release on every controller and at any time.
+  - Packs a directory, or the mere name of a package, into a deterministic C(tar.gz) and names it after a hash
+    of what is in it, so that the same input is the same release on every controller and at any time.
   - Meant to run on the controller, as in the example. The archive is a cache, so the module never
     reports a change.
   - Left out are version control directories, Python's caches, virtual environments and files named C(.env),
@@ -32,17 +34,41 @@ description:
   - In check mode the release is named, but no archive is written.
 options:
   source:
-    description: Directory of the project, which has C(manage.py) at its top.
+    description: Directory of the project, which has its requirements and, if there is one, C(manage.py).
     type: path
-    required: true
+  subdirectory:
+    description: Directory below O(source) that is the project.
+    type: str
+    default: ""
+  package:
+    description:
+      - Requirement of a package that has the whole application, such as C(shop==1.2.3). The release is a
+        requirements file that names it.
+    type: str
   cache_dir:
     description: Directory of the archives. It is made with mode 0700 when it is missing.
     type: path
     required: true
   requirements_file:
-    description: Requirements file, relative to O(source). Every requirement in it must carry a hash.
+    description:
+      - C(uv.lock), C(pyproject.toml) or a requirements file, relative to the project. Empty is the first that
+        is there of C(uv.lock), C(requirements.txt), C(pyproject.toml).
+      - Either every requirement in it carries a hash or none does.
     type: str
-    default: requirements.txt
+    default: ""
+  extra_requirements:
+    description: Requirements that the application does not name itself. They become a file of the release.
+    type: list
+    elements: str
+    default: []
+  static_dir:
+    description: Directory that the server collects static files in. The project has no files there.
+    type: str
+    default: static
+  media_dir:
+    description: Directory that becomes a link on the server. The project has no files there. Empty is none.
+    type: str
+    default: ""
   recipe:
     description: Text that is part of the name as well, for instance the script that builds the release.
     type: str
@@ -75,6 +101,12 @@ files:
   description: Number of files and symbolic links in the release.
   type: int
   returned: success
+requirements:
+  description: The file with the requirements and those that it is made of, relative to the release.
+  type: list
+  elements: str
+  returned: success
+  sample: [requirements/production.txt, requirements/base.txt]
 """
 
 IGNORED_NAMES = frozenset(
@@ -82,8 +114,16 @@ IGNORED_NAMES = frozenset(
     | {".ruff_cache", ".cache", ".env", ".DS_Store"}
 )
 IGNORED_SUFFIXES = (".pyc", ".pyo")
+EXTRA_REQUIREMENTS = ".extra-requirements.txt"
 # The role's own places at the top of a release.
-RESERVED_NAMES = ("static", ".complete", ".migrated")
+RESERVED_NAMES = (".static", ".complete", ".migrated", ".commands", EXTRA_REQUIREMENTS)
+# They keep a directory in Git, and are not what is in it.
+PLACEHOLDERS = (".gitkeep", ".keep", ".gitignore")
+REQUIREMENTS_FILES = ("uv.lock", "requirements.txt", "pyproject.toml")
+INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)")
+# What installs a directory: -e, a path, "name @ file:…".
+DIRECTORY = re.compile(r"-e\b|--editable\b|[./]|file:|[\w.-]+/|[\w.-]+\s*(\[[^]]*\])?\s*@\s*(file:|[./])")
+LOCK = "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt"
 # Not 0: GNU tar calls the year 1970 implausible, and says so for every file.
 MTIME = 946684800
 ARCHIVES_KEPT = 20
@@ -95,11 +135,15 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """One file (mode, sha256 of its content) or symbolic link (mode 0, its target) of a release."""
+    """One file (mode, sha256 of its content) or symbolic link (mode 0, its target) of a release.
+
+    A file that is not in the source has its content with it.
+    """
 
     path: str
     mode: int
     value: str
+    content: bytes | None = None
 
     @property
     def is_link(self) -> bool:
@@ -147,51 +191,133 @@ def read_entries(source: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: os.fsencode(entry.path))
 
 
-def identify(entries: list[Entry], requirements_file: str, recipe: str) -> str:
-    """12 hexadecimal digits over the entries, the name of the requirements file and the recipe."""
+def made_entry(path: str, lines: Iterable[str]) -> Entry:
+    """A text file of the release that is not in the source."""
+    content = "".join(f"{line}\n" for line in lines).encode()
+    return Entry(path, 0o644, hashlib.sha256(content).hexdigest(), content)
+
+
+def identify(entries: list[Entry], ingredients: Iterable[str]) -> str:
+    """12 hexadecimal digits over the entries and over texts that change what is built of them."""
     digest = hashlib.sha256()
-    for part in (requirements_file, recipe):
+    for part in ingredients:
         digest.update(hashlib.sha256(part.encode()).digest())
     for entry in entries:
         digest.update(b"%s\0%o\0%s\0" % (os.fsencode(entry.path), entry.mode, os.fsencode(entry.value)))
     return digest.hexdigest()[:12]
 
 
-def requirements_without_hash(text: str) -> list[str]:
-    """The requirements in a requirements file that carry no hash, and options that bring in unhashed ones."""
+def requirement_lines(text: str) -> list[str]:
+    """The requirements and options of a requirements file, one a line, without comments."""
     lines = re.sub(r"\\\r?\n", " ", text).splitlines()
     bare = (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines)
-    options_that_install = ("-e", "--editable", "-r", "--requirement")
+    return [line for line in bare if line]
+
+
+def read_requirements(source: Path, name: str) -> tuple[list[str], list[str]]:
+    """Read a requirements file with those that it includes: their names, and the requirements in them.
+
+    Constraints are among the names only. Raises ReleaseError for what a release cannot have, OSError.
+    """
+    names, requirements, constraints = [name], [], set()
+    for file in names:
+        for line in requirement_lines((source / file).read_text(encoding="utf-8")):
+            if include := INCLUDE.match(line):
+                included = os.path.normpath(Path(file).parent / include[2])
+                if included.startswith((os.pardir, os.sep)) or not (source / included).is_file():
+                    raise ReleaseError(f"'{file}' has '{line}', which is no file of the project. Correct it.")
+                if file in constraints or include[1] in ("-c", "--constraint"):
+                    constraints.add(included)
+                if included not in names:
+                    names.append(included)
+            elif DIRECTORY.match(line):
+                raise ReleaseError(
+                    f"'{file}' has '{line}', which installs a directory; but releases with the same"
+                    " requirements share what is installed. Remove the line: Python finds what is at the top"
+                    " of the project. For another directory set PYTHONPATH in app_environment, such as 'src'."
+                )
+            elif not line.startswith("-") and file not in constraints:
+                requirements.append(line)
+    return names, requirements
+
+
+def check_requirements(source: Path, name: str) -> list[str]:
+    """The names of the files that say what to install. Raises ReleaseError for what cannot be, OSError."""
+    if not (source / name).is_file():
+        raise ReleaseError(
+            f"'{source}' has no file '{name}'. Make it, or name another one in django_app_requirements_file."
+        )
+    kind = Path(name).name
+    pyproject = Path(name).with_name("pyproject.toml")
+    if kind in ("uv.lock", "pyproject.toml"):
+        if not (source / pyproject).is_file():
+            raise ReleaseError(f"'{source}' has '{name}' without a pyproject.toml beside it. Add that.")
+        try:
+            described = "project" in tomllib.loads((source / pyproject).read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ReleaseError(f"'{source / pyproject}' is no TOML: {error}") from error
+        if not described:
+            raise ReleaseError(
+                f"'{source / pyproject}' has no table [project], so it does not say what to install. Add a"
+                f" requirements.txt, and best lock it: {LOCK}"
+            )
+        return [name] if kind == "pyproject.toml" else [name, str(pyproject)]
+    names, requirements = read_requirements(source, name)
+    unhashed = [line for line in requirements if "--hash=" not in line]
+    if unhashed and len(unhashed) < len(requirements):
+        raise ReleaseError(
+            f"{len(unhashed)} requirements of '{source / name}' have no hash, though others have one. The"
+            f" first is '{unhashed[0].split(';')[0].strip()}'. Lock the file: {LOCK}"
+        )
+    return names
+
+
+def find_requirements(source: Path) -> str:
+    """The first that is there of the files that may say what to install. Raises ReleaseError without any."""
+    for name in REQUIREMENTS_FILES:
+        if (source / name).is_file():
+            return name
+    what = "no requirements" if (source / "manage.py").is_file() else "neither manage.py nor requirements"
+    raise ReleaseError(
+        f"'{source}' has {what} at its top (one of {', '.join(REQUIREMENTS_FILES)}). Name the directory of"
+        " the project, not the one above (for Git in app_source_directory). If the requirements have another"
+        f" name, set django_app_requirements_file. If there are none, make them: {LOCK}"
+    )
+
+
+def without_placeholders(entries: list[Entry], directories: Iterable[str]) -> list[Entry]:
+    """The entries but for what keeps a directory in Git that the server fills."""
     return [
-        line.split(";")[0].strip()
-        for line in bare
-        if line and (line.startswith(options_that_install) if line.startswith("-") else "--hash=" not in line)
+        entry
+        for entry in entries
+        if Path(entry.path).name not in PLACEHOLDERS
+        or not any(Path(entry.path).is_relative_to(directory) for directory in directories)
     ]
 
 
-def check_project(source: Path, requirements_file: str) -> None:
-    """Raise ReleaseError unless the directory is a Django project that can be deployed as it is."""
-    if not source.is_dir():
-        raise ReleaseError(f"'{source}' is not a directory on the controller. Name the project's directory.")
-    if not (source / "manage.py").is_file():
-        raise ReleaseError(
-            f"'{source}' has no manage.py at its top. Name the directory that has it (not the one above)."
-        )
+def check_places(entries: list[Entry], static_dir: str, media_dir: str) -> None:
+    """Raise ReleaseError where the project has what the server puts there itself."""
+
+    def of_the_project(place: str) -> list[str]:
+        return [entry.path for entry in entries if Path(entry.path).is_relative_to(place)]
+
     for name in RESERVED_NAMES:
-        if os.path.lexists(source / name):
+        if of_the_project(name):
             raise ReleaseError(
-                f"'{source}' has '{name}' at its top, where a release keeps its own. Rename it, for instance"
-                " to 'assets' (for static files: in STATICFILES_DIRS as well), or remove what is generated."
+                f"The project has '{name}' at its top, where a release keeps its own. Rename or remove it."
             )
-    requirements = source / requirements_file
-    how = "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt"
-    if not requirements.is_file():
-        raise ReleaseError(f"'{source}' has no requirements file '{requirements_file}'. Make one: {how}")
-    unhashed = requirements_without_hash(requirements.read_text(encoding="utf-8"))
-    if unhashed:
+    if static := of_the_project(static_dir):
         raise ReleaseError(
-            f"{len(unhashed)} requirements in '{requirements}' have no hash, the first is '{unhashed[0]}'."
-            f" Lock the file: {how}"
+            f"The project has '{static[0]}', but static files are collected in '{static_dir}' when a release"
+            " is built. Name another directory in django_app_static_dir: the one of STATIC_ROOT, or, if the"
+            " settings read that from the environment, one that the project does not have, such as"
+            " 'staticfiles'. If the file is what collectstatic has made, remove it."
+        )
+    if media_dir and (media := of_the_project(media_dir)):
+        raise ReleaseError(
+            f"The project has '{media[0]}', but '{media_dir}' (django_app_media_dir) becomes a link to the"
+            " uploads on the server. Move these files to another directory, or let settings read MEDIA_ROOT"
+            " from the environment and leave django_app_media_dir out."
         )
 
 
@@ -237,7 +363,7 @@ def add_entry(tar: tarfile.TarFile, source: Path, entry: Entry, release: str) ->
         info.type, info.linkname = tarfile.SYMTYPE, entry.value
         tar.addfile(info)
         return
-    content = (source / entry.path).read_bytes()
+    content = (source / entry.path).read_bytes() if entry.content is None else entry.content
     if hashlib.sha256(content).hexdigest() != entry.value:
         raise ReleaseError(f"'{source / entry.path}' changed while it was packed. Run again.")
     info.size = len(content)
@@ -253,31 +379,67 @@ def prune_archives(cache_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def project_directory(source: Path, subdirectory: str) -> Path:
+    """The directory of the project. Raises ReleaseError when it is none."""
+    if not source.is_dir():
+        raise ReleaseError(f"'{source}' is not a directory on the controller. Name the project's directory.")
+    if not (source / subdirectory).is_dir():
+        raise ReleaseError(
+            f"'{subdirectory}' is no directory of the source. Correct it in app_source_directory."
+        )
+    return source / subdirectory
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "source": {"type": "path", "required": True},
+            "source": {"type": "path"},
+            "subdirectory": {"type": "str", "default": ""},
+            "package": {"type": "str"},
             "cache_dir": {"type": "path", "required": True},
-            "requirements_file": {"type": "str", "default": "requirements.txt"},
+            "requirements_file": {"type": "str", "default": ""},
+            "extra_requirements": {"type": "list", "elements": "str", "default": []},
+            "static_dir": {"type": "str", "default": "static"},
+            "media_dir": {"type": "str", "default": ""},
             "recipe": {"type": "str", "default": ""},
         },
+        mutually_exclusive=[("source", "package")],
+        required_one_of=[("source", "package")],
         supports_check_mode=True,
     )
-    source, cache_dir = Path(module.params["source"]), Path(module.params["cache_dir"])
-    requirements_file = module.params["requirements_file"]
+    given = module.params
+    static_dir, media_dir = given["static_dir"], given["media_dir"]
+    # A package has no directory, and nothing is read there.
+    project, cache_dir = Path(os.devnull), Path(given["cache_dir"])
     try:
-        check_project(source, requirements_file)
-        entries = read_entries(source)
-        release = identify(entries, requirements_file, module.params["recipe"])
+        if given["package"] is not None:
+            requirements = ["requirements.txt"]
+            entries = [made_entry(requirements[0], [given["package"]])]
+        else:
+            project = project_directory(Path(given["source"]), given["subdirectory"])
+            requirements = check_requirements(
+                project, given["requirements_file"] or find_requirements(project)
+            )
+            entries = without_placeholders(read_entries(project), filter(None, [static_dir, media_dir]))
+            check_places(entries, static_dir, media_dir)
+        if given["extra_requirements"]:
+            entries.append(made_entry(EXTRA_REQUIREMENTS, given["extra_requirements"]))
+        release = identify(entries, [requirements[0], static_dir, media_dir, given["recipe"]])
         archive = cache_dir / f"{release}.tar.gz"
         if not module.check_mode and not archive.exists():
-            write_archive(source, entries, release, archive)
+            write_archive(project, entries, release, archive)
             prune_archives(cache_dir)
     except (ReleaseError, OSError, UnicodeDecodeError) as error:
         module.fail_json(msg=f"The application cannot be packed: {error}")
     else:
-        module.exit_json(changed=False, release_id=release, archive=str(archive), files=len(entries))
+        module.exit_json(
+            changed=False,
+            release_id=release,
+            archive=str(archive),
+            files=len(entries),
+            requirements=requirements,
+        )
 
 
 if __name__ == "__main__":

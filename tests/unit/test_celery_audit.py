@@ -2,9 +2,12 @@
 
 import json
 import os
+import socketserver
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -305,3 +308,61 @@ def test_an_application_that_is_not_there(tmp_path: Path) -> None:
     status, lines = audit(tmp_path, "nothing")
     assert status == 1
     assert lines[-1] == "ModuleNotFoundError: No module named 'nothing'"
+
+
+class Information(socketserver.StreamRequestHandler):
+    """As much of Redis as a client asks when it connects, and INFO."""
+
+    answer: ClassVar[str]
+
+    def handle(self) -> None:
+        while header := self.rfile.readline():
+            words = [self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2] for _ in range(int(header[1:]))]
+            text = self.answer.encode()
+            answers = {
+                b"HELLO": b"%1\r\n+proto\r\n:3\r\n",
+                b"PING": b"+PONG\r\n",
+                b"INFO": b"$%d\r\n%s\r\n" % (len(text), text),
+            }
+            self.wfile.write(answers.get(words[0], b"+OK\r\n"))
+
+
+@pytest.fixture
+def managed(write: Any) -> Iterator[Any]:
+    """Return a function that audits an application whose broker answers INFO with a text."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Information) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def ask(answer: str, waived: tuple[str, ...] = ()) -> tuple[int, list[str]]:
+            Information.answer = answer
+            port = server.server_address[1]
+            url = f'app.conf.broker_url = "redis://127.0.0.1:{port}/1"\n'
+            broker = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
+            return audit(write(url), broker=broker, waived=waived)
+
+        yield ask
+        server.shutdown()
+
+
+def test_a_managed_broker_that_keeps_its_tasks_passes(managed: Any) -> None:
+    assert managed("maxmemory_policy:noeviction\r\naof_enabled:1\r\n") == (0, [])
+
+
+def test_a_managed_broker_that_throws_tasks_away_is_refused(managed: Any) -> None:
+    status, lines = managed("maxmemory_policy:volatile-lru\r\naof_enabled:0\r\n")
+    assert status == 1
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["durability", "the broker's maxmemory_policy is volatile-lru"],
+        ["durability", "the broker's appendonly is off"],
+    ]
+    assert managed("maxmemory_policy:volatile-lru\r\n", waived=("durability",)) == (0, [])
+
+
+def test_a_managed_broker_that_does_not_answer_is_named(write: Any) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), Information) as server:
+        port = server.server_address[1]
+    broker = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
+    status, lines = audit(write(f'app.conf.broker_url = "redis://127.0.0.1:{port}/1"\n'), broker=broker)
+    assert status == 1
+    assert lines[0].startswith("durability: the broker cannot be asked: ")

@@ -137,6 +137,19 @@ def test_migrations_are_applied_once(project: Project) -> None:
     assert project.note.read_text() == ""
 
 
+def test_an_application_without_manage_py_is_migrated(project: Project) -> None:
+    (project.directory / "manage.py").unlink()
+    project.add("shop.0002", column("a"), after=("shop.0001",))
+    done = project.migrate()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert project.columns() == {"id", "a"}
+    project.add("shop.0003", FAILS, after=("shop.0002",))
+    assert (
+        "The migration shop.0003 failed:\nValueError: the data are not as they should be\n  at "
+        in project.fails()
+    )
+
+
 def test_what_a_failed_run_has_applied_is_undone(project: Project) -> None:
     project.add("shop.0002", column("a"), after=("shop.0001",))
     project.add("extra.0001", "migrations.RunPython(nothing, nothing)", after=("shop.0002",))

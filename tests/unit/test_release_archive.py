@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +37,8 @@ def project(tmp_path: Path) -> Path:
 
 def name(project: Path, recipe: str = "") -> str:
     """The release's name."""
-    release: str = release_archive.identify(release_archive.read_entries(project), "requirements.txt", recipe)
+    entries = release_archive.read_entries(project)
+    release: str = release_archive.identify(entries, ["requirements.txt", recipe])
     return release
 
 
@@ -130,45 +134,216 @@ def test_special_file_is_refused(project: Path) -> None:
         release_archive.read_entries(project)
 
 
-@pytest.mark.parametrize(
-    ("text", "unhashed"),
-    [
-        (LOCKED, []),
-        ("--index-url https://example.org/simple\n" + LOCKED, []),
-        ("# only a comment\n\n" + LOCKED, []),
-        ("django==5.2\n" + LOCKED, ["django==5.2"]),
-        ("tzdata==1 ; sys_platform == 'win32'\n", ["tzdata==1"]),
-        ("-r base.txt\n" + LOCKED, ["-r base.txt"]),
-        ("-e .\n", ["-e ."]),
-        ("django==5.2  # --hash=sha256:aa\n", ["django==5.2"]),
-    ],
-)
-def test_requirements_without_hash(text: str, unhashed: list[str]) -> None:
-    assert release_archive.requirements_without_hash(text) == unhashed
+def write(project: Path, files: dict[str, str]) -> None:
+    """Put files into a project in the place of its requirements."""
+    (project / "requirements.txt").unlink()
+    for path, text in files.items():
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text(text)
 
 
-def test_project_is_accepted(project: Path) -> None:
-    release_archive.check_project(project, "requirements.txt")
+PYPROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["django"]\n'
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("files", "named", "expected"),
     [
-        (lambda root: root.rename(root.with_name("gone")), "not a directory"),
-        (lambda root: (root / "manage.py").unlink(), r"no manage\.py"),
-        (lambda root: (root / "requirements.txt").unlink(), "no requirements file"),
+        ({"requirements.txt": LOCKED}, "", ["requirements.txt"]),
         (
-            lambda root: (root / "requirements.txt").write_text("django\n"),
-            "1 requirements .* no hash.*'django'",
+            {"requirements.txt": "--index-url https://example.org/simple\n# a comment\n\n" + LOCKED},
+            "",
+            ["requirements.txt"],
         ),
-        (lambda root: (root / "static").mkdir(), "'static' at its top"),
+        (
+            {"requirements.txt": "django\ncelery[redis]==5.6.3 ; python_version > '3'\n"},
+            "",
+            ["requirements.txt"],
+        ),
+        ({"requirements.txt": "shop @ git+https://example.org/shop@v1\n"}, "", ["requirements.txt"]),
+        ({"pyproject.toml": PYPROJECT}, "", ["pyproject.toml"]),
+        ({"pyproject.toml": PYPROJECT, "requirements.txt": "django\n"}, "", ["requirements.txt"]),
+        (
+            {"pyproject.toml": PYPROJECT, "requirements.txt": "django\n", "uv.lock": "version = 1\n"},
+            "",
+            ["uv.lock", "pyproject.toml"],
+        ),
+        (
+            {"pyproject.toml": PYPROJECT, "requirements.txt": "django\n"},
+            "pyproject.toml",
+            ["pyproject.toml"],
+        ),
+        # Only configures tools.
+        ({"pyproject.toml": "[tool.ruff]\n", "requirements.txt": "django\n"}, "", ["requirements.txt"]),
+        (
+            {
+                "requirements/production.txt": "-r base.txt\n-c ../constraints.txt\ngunicorn\n",
+                "requirements/base.txt": "django\n-r base.txt\n",
+                "constraints.txt": "django<6\n",
+            },
+            "requirements/production.txt",
+            ["requirements/production.txt", "requirements/base.txt", "constraints.txt"],
+        ),
+        # Constraints install nothing, so they need no hash.
+        (
+            {
+                "requirements.txt": "--requirement=more.txt\n-cless.txt\n",
+                "more.txt": LOCKED,
+                "less.txt": "django<6\n",
+            },
+            "",
+            ["requirements.txt", "more.txt", "less.txt"],
+        ),
     ],
 )
-def test_project_that_cannot_be_deployed_is_refused(project: Path, spoil: object, message: str) -> None:
-    assert callable(spoil)
-    spoil(project)
+def test_files_that_say_what_to_install(
+    project: Path, files: dict[str, str], named: str, expected: list[str]
+) -> None:
+    write(project, files)
+    found = named or release_archive.find_requirements(project)
+    assert release_archive.check_requirements(project, found) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, r"has no requirements at its top .*app_source_directory.*uv pip compile"),
+        ({"requirements.txt": LOCKED + "celery==5 ; x\n"}, r"1 requirements .* no hash.*'celery==5'\. Lock"),
+        ({"requirements.txt": LOCKED + "celery  # --hash=sha256:aa\n"}, "1 requirements .* no hash"),
+        ({"requirements.txt": LOCKED + "-r b.txt\n", "b.txt": "celery\n"}, "1 requirements .* no hash"),
+        ({"requirements.txt": "-r ../base.txt\n"}, r"'-r \.\./base\.txt', which is no file of the project"),
+        ({"requirements.txt": "-r /etc/hostname\n"}, "no file of the project"),
+        ({"requirements.txt": "-r gone.txt\n"}, "no file of the project"),
+        ({"requirements.txt": "-e .\n"}, "'-e .', which installs a directory.*PYTHONPATH"),
+        ({"requirements.txt": "./libs/a\n"}, "installs a directory"),
+        ({"requirements.txt": "libs/a\n"}, "installs a directory"),
+        ({"requirements.txt": "a[b] @ file:///libs/a\n"}, "installs a directory"),
+        ({"uv.lock": "version = 1\n"}, r"'uv\.lock' without a pyproject\.toml"),
+        ({"pyproject.toml": "[tool.poetry]\n"}, r"no table \[project\]"),
+        ({"pyproject.toml": "["}, "is no TOML"),
+    ],
+)
+def test_requirements_that_cannot_be_installed_are_refused(
+    project: Path, files: dict[str, str], message: str
+) -> None:
+    write(project, files)
     with pytest.raises(release_archive.ReleaseError, match=message):
-        release_archive.check_project(project, "requirements.txt")
+        release_archive.check_requirements(project, release_archive.find_requirements(project))
+
+
+def test_requirements_file_that_is_named_must_be_there(project: Path) -> None:
+    with pytest.raises(release_archive.ReleaseError, match=r"no file 'a\.txt'.*django_app_requirements_file"):
+        release_archive.check_requirements(project, "a.txt")
+
+
+def test_directory_above_the_project_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(release_archive.ReleaseError, match=r"neither manage\.py nor requirements at its top"):
+        release_archive.find_requirements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "static_dir", "media_dir", "message"),
+    [
+        ("static/a.css", "static", "", r"'static/a\.css', but .*django_app_static_dir.*'staticfiles'"),
+        ("static", "static", "", "has 'static'"),
+        ("shop/public/a.css", "shop/public", "", "has 'shop/public/a.css'"),
+        (
+            "media/a.png",
+            "static",
+            "media",
+            r"'media/a\.png', but 'media' \(django_app_media_dir\).*MEDIA_ROOT",
+        ),
+        (".static", "static", "", r"'\.static' at its top"),
+        (".complete", "static", "", r"'\.complete' at its top"),
+        (".commands", "static", "", r"'\.commands' at its top"),
+    ],
+)
+def test_what_the_server_puts_there_itself_is_refused(
+    project: Path, path: str, static_dir: str, media_dir: str, message: str
+) -> None:
+    (project / path).parent.mkdir(parents=True, exist_ok=True)
+    (project / path).touch()
+    with pytest.raises(release_archive.ReleaseError, match=message):
+        release_archive.check_places(release_archive.read_entries(project), static_dir, media_dir)
+
+
+def test_a_directory_static_is_the_projects_where_files_are_collected_elsewhere(project: Path) -> None:
+    for name in ("static/a.css", "static/.gitignore", "staticfiles/.gitkeep", "uploads/.gitignore"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).touch()
+    entries = release_archive.without_placeholders(
+        release_archive.read_entries(project), ["staticfiles", "uploads"]
+    )
+    release_archive.check_places(entries, "staticfiles", "uploads")
+    assert {entry.path for entry in entries} >= {"static/a.css", "static/.gitignore"}
+    assert not [entry for entry in entries if entry.path.startswith(("staticfiles", "uploads"))]
+
+
+# --- The module as Ansible runs it.
+
+
+def run(cache: Path, **options: Any) -> dict[str, Any]:
+    """Return what the module answers."""
+    arguments = {"cache_dir": str(cache), "_ansible_remote_tmp": str(cache), **options}
+    done = subprocess.run(
+        [sys.executable, _path],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def contents(archive: str) -> dict[str, str]:
+    """Return the texts in an archive by their path below the release."""
+    with tarfile.open(archive) as tar:
+        files = {member.name.partition("/")[2]: tar.extractfile(member) for member in tar if member.isfile()}
+        return {name: file.read().decode() for name, file in files.items() if file}
+
+
+def test_a_package_is_its_name(tmp_path: Path) -> None:
+    answer = run(tmp_path, package="shop[web]==1.2.3", extra_requirements=["gunicorn==27.0.1"])
+    assert contents(answer["archive"]) == {
+        "requirements.txt": "shop[web]==1.2.3\n",
+        ".extra-requirements.txt": "gunicorn==27.0.1\n",
+    }
+    assert answer["requirements"] == ["requirements.txt"]
+    other = run(tmp_path, package="shop[web]==1.2.4", extra_requirements=["gunicorn==27.0.1"])
+    assert other["release_id"] != answer["release_id"]
+
+
+def test_a_project_and_what_is_added_to_it(project: Path, tmp_path: Path) -> None:
+    (project / "uploads").mkdir()
+    (project / "uploads/.gitkeep").touch()
+    options = {"source": str(project.parent), "subdirectory": project.name}
+    answers = [
+        run(tmp_path, **options, **more)
+        for more in (
+            {},
+            {"extra_requirements": ["gunicorn==27.0.1"]},
+            {"static_dir": "staticfiles"},
+            {"media_dir": "uploads"},
+            {"recipe": "another"},
+        )
+    ]
+    assert len({answer["release_id"] for answer in answers}) == len(answers)
+    assert contents(answers[1]["archive"])[".extra-requirements.txt"] == "gunicorn==27.0.1\n"
+    assert "uploads/.gitkeep" in contents(answers[0]["archive"])
+    assert "uploads/.gitkeep" not in contents(answers[3]["archive"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": "/nowhere"}, "'/nowhere' is not a directory on the controller"),
+        ({"source": "/", "subdirectory": "nowhere"}, "'nowhere' is no directory of the source"),
+        ({"source": "/", "package": "a==1"}, "mutually exclusive"),
+        ({}, "one of the following is required: source, package"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    assert message in run(tmp_path, **options)["msg"]
 
 
 def test_cache_keeps_the_newest_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,6 @@
-"""The shell scripts that move an application from one generation to another, run on a tree that is made up.
-
-Their paths are absolute: each is run with the tree's root put before them.
-"""
+"""The shell scripts that move an application from one generation to another, on a server that is made up."""
 
 import os
-import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from repository import PROJECT
+from server import Server, executable
 
 SWITCH = PROJECT / "roles/generation/files/switch-generation"
 KEEP = PROJECT / "roles/generation/files/keep-generation"
@@ -20,68 +17,15 @@ PRUNE = PROJECT / "roles/django_app/files/prune-releases"
 RELEASES = ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", "dddddddddddd", "eeeeeeeeeeee")
 
 
-def executable(path: Path, text: str) -> None:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
+def links(server: Server) -> dict[str, str]:
+    """Return what the links lead to that say what is live."""
+    paths = ("srv/shop/current", "srv/shop/previous", "srv/shop/web.sock", "etc/shop/app.env")
+    found = [server.root / path for path in paths if (server.root / path).is_symlink()]
+    return {link.name: str(link.readlink()).removeprefix(str(server.root)) for link in found}
 
 
-class Server:
-    """A server's root directory, with programs that note how they were called."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for directory in (
-            "bin",
-            "etc/shop",
-            "etc/supervisor/conf.d",
-            "etc/supervisor/rootstock",
-            "run/shop",
-            "srv/shop/environments",
-            "srv/shop/releases",
-            "usr/local/lib/rootstock",
-            "var/log/shop",
-        ):
-            (root / directory).mkdir(parents=True)
-        executable(root / "usr/local/lib/rootstock/supervisor-apply", f'echo "apply $*" >>{root}/calls')
-        self.supervisor("")
-
-    def supervisor(self, status: str) -> None:
-        """Have supervisorctl say that."""
-        executable(self.root / "bin/supervisorctl", f"echo '{status}'")
-
-    def run(self, script: Path, *arguments: str) -> list[str]:
-        """Run a script; return the lines that it prints."""
-        text = re.sub(
-            r'(?<=[\s="])/(srv|etc|run|usr/local/lib|var)/', rf"{self.root}/\1/", script.read_text()
-        )
-        assert str(self.root) in text
-        done = subprocess.run(
-            ["sh", "-s", "--", *arguments],
-            input=text,
-            env={**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.splitlines()
-
-    @property
-    def calls(self) -> list[str]:
-        file = self.root / "calls"
-        return file.read_text().splitlines() if file.exists() else []
-
-    def names(self, directory: str) -> set[str]:
-        return {path.name for path in (self.root / directory).iterdir()}
-
-    def links(self) -> dict[str, str]:
-        """Return what the links lead to that say what is live."""
-        paths = ("srv/shop/current", "srv/shop/previous", "srv/shop/web.sock", "etc/shop/app.env")
-        links = [self.root / path for path in paths if (self.root / path).is_symlink()]
-        return {link.name: str(link.readlink()).removeprefix(str(self.root)) for link in links}
-
-    def generation(self) -> str:
-        return (self.root / "srv/shop/generation").read_text().strip()
+def generation(server: Server) -> str:
+    return (server.root / "srv/shop/generation").read_text().strip()
 
 
 @pytest.fixture
@@ -99,18 +43,18 @@ def switch(server: Server, generation: str, release: str, web: bool = True) -> l
 
 def test_the_first_switch_points_everything_to_the_generation(server: Server) -> None:
     assert len(switch(server, "g1", "r1")) == 3
-    assert server.links() == {
+    assert links(server) == {
         "current": "releases/r1",
         "app.env": "/etc/shop/app.r1.env",
         "web.sock": "/run/shop/web.g1.sock",
     }
-    assert server.generation() == "g1"
+    assert generation(server) == "g1"
 
 
 def test_the_next_switch_remembers_the_release_before(server: Server) -> None:
     switch(server, "g1", "r1")
     switch(server, "g2", "r2")
-    assert server.links() == {
+    assert links(server) == {
         "current": "releases/r2",
         "previous": "releases/r1",
         "app.env": "/etc/shop/app.r2.env",
@@ -121,24 +65,24 @@ def test_the_next_switch_remembers_the_release_before(server: Server) -> None:
 def test_a_switch_that_is_done_again_changes_nothing(server: Server) -> None:
     switch(server, "g1", "r1")
     switch(server, "g2", "r2")
-    before = server.links()
+    before = links(server)
     # As after a run that was killed before it wrote the name.
     (server.root / "srv/shop/generation").write_text("g1\n")
     assert switch(server, "g2", "r2") == []
-    assert (server.links(), server.generation()) == (before, "g2")
+    assert (links(server), generation(server)) == (before, "g2")
 
 
 def test_another_configuration_of_the_release_keeps_the_way_back(server: Server) -> None:
     switch(server, "g1", "r1")
     switch(server, "g2", "r2")
     assert len(switch(server, "g3", "r2")) == 1
-    assert server.links()["previous"] == "releases/r1"
+    assert links(server)["previous"] == "releases/r1"
 
 
 def test_a_host_that_serves_no_more_has_no_socket(server: Server) -> None:
     switch(server, "g1", "r1")
     switch(server, "g2", "r1", web=False)
-    assert "web.sock" not in server.links()
+    assert "web.sock" not in links(server)
 
 
 # --- keep-generation

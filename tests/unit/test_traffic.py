@@ -48,9 +48,10 @@ def test_a_lost_task_is_named() -> None:
 
 def test_a_task_done_twice_is_named() -> None:
     result = account(effect("r/0"), effect("r/1"), effect("r/0"), effect("r/0"))
-    assert result.duplicated == {"r/0": 3}
+    assert result.duplicated == {"r/0": [effect("r/0")] * 3}
     assert not result.complete
-    assert "1 duplicated: {'r/0': 3}" in str(result)
+    # Where and when, to find out why.
+    assert "1 duplicated: {'r/0': [Effect(key='r/0', started=" in str(result)
 
 
 def test_an_effect_of_nothing_is_unexpected() -> None:

@@ -10,11 +10,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 from urllib.parse import parse_qs, urlsplit
 
 from celery.app.routes import MapRoute
 from celery.app.utils import find_app
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 TRACEBACK_LINES = 8
 NAMES_SHOWN = 5
@@ -27,11 +29,12 @@ UNSAFE_CONTENT = {"pickle", "application/x-python-serialize", "yaml", "applicati
 
 
 class Address(TypedDict):
-    """Where the inventory has put a Redis database."""
+    """Where the inventory has put a Redis database, and whether that is a Redis that others run."""
 
     host: str
     port: int
     db: int
+    managed: NotRequired[bool]
 
 
 class Expected(TypedDict):
@@ -113,6 +116,30 @@ def broker(app: Any, expected: Expected) -> Iterator[str]:
                     f"{setting(name)} is {url}: the workers' broker is Redis; set it to a URL that begins "
                     "with redis://, rediss:// or sentinel://"
                 )
+
+
+def durability(app: Any, expected: Expected) -> Iterator[str]:
+    """Of a Redis that others run: INFO tells, CONFIG is often forbidden there."""
+    if not expected["broker"].get("managed"):
+        return
+    try:
+        with app.connection_for_write() as connection:
+            # Without it the next line would try for ever.
+            connection.ensure_connection(max_retries=0)
+            info = connection.default_channel.client.info()
+    except (OperationalError, RedisError) as error:
+        yield f"the broker cannot be asked: {error}; correct app_broker_url, or let this host reach it"
+        return
+    if (policy := info.get("maxmemory_policy")) != "noeviction":
+        yield (
+            f"the broker's maxmemory_policy is {policy}: when its memory is full it throws tasks away; "
+            "set it to noeviction where the service is configured"
+        )
+    if not info.get("aof_enabled"):
+        yield (
+            "the broker's appendonly is off: a restart forgets the tasks of the last minutes, or all; "
+            "switch it on where the service is configured"
+        )
 
 
 def result_url(app: Any) -> str:
@@ -306,6 +333,7 @@ def connection_loss(app: Any, _: Expected) -> Iterator[str]:
 
 RULES: dict[str, Callable[[Any, Expected], Iterator[str]]] = {
     "broker": broker,
+    "durability": durability,
     "results": results,
     "default-queue": default_queue,
     "queues": queues,

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
+from django.core.management import execute_from_command_line
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_migrate
@@ -108,10 +109,16 @@ def patiently(execute: Any, sql: Any, params: Any, many: bool, context: dict[str
 
 
 def manage(*arguments: str) -> None:
-    """Run the application's own manage.py in this process. Raises what the command raises."""
+    """Run a management command in this process, by the application's own manage.py if there is one.
+
+    Raises what the command raises.
+    """
     sys.argv = ["manage.py", *arguments]
     try:
-        runpy.run_path("manage.py", run_name="__main__")
+        if Path("manage.py").is_file():
+            runpy.run_path("manage.py", run_name="__main__")
+        else:
+            execute_from_command_line(sys.argv)
     except SystemExit as end:
         if end.code not in (None, 0):
             raise

@@ -1,0 +1,214 @@
+"""Rules about an application: what describes it, where it comes from, who asks for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .catalogue import GROUPS
+from .model import Host, Inventory
+from .problems import Problem
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+GIT = re.compile(r"(https|ssh|file)://\S+|[\w.-]+@[\w.-]+:\S+")
+PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]+\])?==[A-Za-z0-9.!+_-]+")
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = re.compile(rf"{LABEL}(\.{LABEL})*")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MANAGED = {
+    "redis": ("app_broker_url", "app_result_url", "app_cache_url"),
+    "postgresql": ("app_database_url",),
+}
+
+
+def groups(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse groups that are missing, or empty where something needs them."""
+    for group in GROUPS:
+        managed = MANAGED.get(group, ())
+        can_be_empty = group == "flower" or (
+            bool(managed) and all(host.get(url) for host in inventory.of_apps() for url in managed)
+        )
+        if group in inventory.groups and (inventory.groups[group] or can_be_empty):
+            continue
+        state = "empty" if group in inventory.groups else "missing"
+        mend = "add it to the inventory's file of hosts; a single server is in all groups"
+        if managed:
+            mend += f". An application that uses a managed one has {', '.join(managed)}"
+        says = f"The inventory's group {group} is {state}. " + (
+            "It may be empty, but must be there." if can_be_empty else "It must have at least one host."
+        )
+        yield inventory.problem("groups", f"group {group}", [], says, mend)
+
+
+def required(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse an application that is not described."""
+    names = [
+        name
+        for name, option in inventory.catalogue.options.items()
+        if option.get("required") and name.startswith("app_")
+    ]
+    for host in inventory.of_apps():
+        for name in names:
+            if name not in host.failed and not str(host.get(name)).strip():
+                says = f"{name} is not set. It says something about the application that cannot be guessed."
+                yield inventory.problem(
+                    "required", name, [host], says, "set it; inventories/single has an example"
+                )
+
+
+def name(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a name that cannot be a system user, a directory and a program."""
+    for host in inventory.of_apps():
+        value = host.get("app_name")
+        if value and not NAME.fullmatch(value):
+            says = "app_name is the name of a system user, of directories and of a database."
+            mend = "use a lower-case letter, then at most 30 lower-case letters, digits and hyphens"
+            yield inventory.problem("app-name", "app_name", [host], says, mend)
+
+
+def interface(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse an application that has no callable, or two."""
+    for host in inventory.of_apps():
+        wsgi, asgi = host.get("app_wsgi_module"), host.get("app_asgi_module")
+        if not wsgi and not asgi:
+            says = "app_wsgi_module is not set, and neither is app_asgi_module: Gunicorn needs one of them."
+            yield inventory.problem(
+                "interface", "app_wsgi_module", [host], says, "set one, such as shop.wsgi"
+            )
+        elif wsgi and asgi:
+            says = f"app_asgi_module is set beside app_wsgi_module ({wsgi}): Gunicorn runs one of them."
+            yield inventory.problem("interface", "app_asgi_module", [host], says, "leave one of the two out")
+
+
+def is_git(source: str) -> bool:
+    """Whether a source is a git URL."""
+    return bool(GIT.fullmatch(source))
+
+
+def source(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a source that is none of the three kinds, or is not there."""
+    for host in inventory.of_apps():
+        value = str(host.get("app_source"))
+        if not value or is_git(value) or PACKAGE.fullmatch(value):
+            continue
+        if not value.startswith("/"):
+            says = "app_source must be an absolute path, a git URL (https, ssh, file) or name==version."
+            mend = "write it as one of them; a path begins with {{ inventory_dir }} or {{ playbook_dir }}"
+        elif not Path(value).exists():
+            says, mend = "app_source names a directory that is not on the controller.", "correct the path"
+        elif not Path(value).is_dir():
+            says, mend = "app_source names a file.", "name the directory of the Django project"
+        else:
+            continue
+        yield inventory.problem("source", "app_source", [host], says, mend)
+
+
+def source_options(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a git URL without a version, and options of git with anything else."""
+    for host in inventory.of_apps():
+        value = str(host.get("app_source"))
+        if is_git(value):
+            if not host.get("app_source_ref"):
+                says = "app_source is a git URL, and app_source_ref is not set: it says what is deployed."
+                mend = "set app_source_ref to a branch, a tag or a commit"
+                yield inventory.problem("source-options", "app_source_ref", [host], says, mend)
+            continue
+        for option in ("app_source_ref", "app_source_key", "app_source_directory"):
+            if value and host.get(option):
+                says = f"{option} is for a git URL, which app_source ({value}) is not."
+                yield inventory.problem("source-options", option, [host], says, "leave it out")
+
+
+def source_key(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a deploy key that ssh would refuse later."""
+    for host in inventory.of_apps():
+        key = Path(host.get("app_source_key"))
+        if not host.get("app_source_key") or not is_git(str(host.get("app_source"))):
+            continue
+        if not key.is_absolute() or not key.is_file():
+            says, mend = (
+                "app_source_key is no file on the controller.",
+                "give the absolute path of the private key",
+            )
+        elif key.stat().st_mode & 0o077:
+            says, mend = "app_source_key can be read by others, so ssh refuses it.", f"chmod 600 {key}"
+        else:
+            continue
+        yield inventory.problem("source-key", "app_source_key", [host], says, mend)
+
+
+def domains_of(host: Host) -> list[str]:
+    """Return all domains of a host's application."""
+    return [domain for domain in [host.get("app_domain"), *(host.get("app_extra_domains") or [])] if domain]
+
+
+def domains(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse what no browser can ask for."""
+    for host in inventory.of_apps():
+        for variable in ("app_domain", "app_extra_domains"):
+            found: list[Any] = (
+                list(host.get(variable) or []) if variable == "app_extra_domains" else [host.get(variable)]
+            )
+            # Nginx and Django both know names below a domain as *.domain; the first one is what people read.
+            bare = [item.removeprefix("*.") if variable == "app_extra_domains" else item for item in found]
+            for domain, checked in zip(found, bare, strict=True):
+                if domain and (len(domain) > 253 or not DOMAIN.fullmatch(checked)):
+                    says = f"{domain} is no host name."
+                    mend = "use a domain in lower case, without a scheme, a port and a path"
+                    yield inventory.problem("domain", variable, [host], says, mend)
+
+
+def hooks(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse hooks that are not there."""
+    for host in inventory.of_apps():
+        for variable in ("app_hook_before_migrate", "app_hook_after_switch"):
+            path = Path(host.get(variable))
+            if variable in host.where and not (path.is_absolute() and path.is_file()):
+                says = f"{variable} is {path}: it must be the absolute path of a file of tasks."
+                mend = "begin it with {{ inventory_dir }}, or leave the variable out"
+                yield inventory.problem("hook", variable, [host], says, mend)
+
+
+def faults_of_names(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with names that take the place of standard ones, and the way to mend it."""
+    taken: dict[str, str] = {}
+    for standard, given in names.items():
+        aliases = [given] if isinstance(given, str) else given
+        if not isinstance(aliases, list | tuple) or not aliases:
+            mend = f"write {standard}: NAME or {standard}: [NAME, OTHER_NAME]"
+            yield f"{standard} has no name in app_environment_names.", mend
+            continue
+        for alias in aliases:
+            if not isinstance(alias, str) or not ENVIRONMENT_NAME.fullmatch(alias):
+                says = f"{alias}, the name for {standard}, is no name of an environment variable."
+                yield says, "use letters, digits and underscores, and no digit first"
+            elif alias in taken:
+                yield f"{taken[alias]} and {standard} would both be {alias}.", "give each its own name"
+            else:
+                taken[alias] = standard
+
+
+def environment_names(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse names that no environment has, and two values under one name."""
+    variable = "app_environment_names"
+    # The role would refuse the environment that these names are part of.
+    covers = ("app_environment", "app_secret_environment")
+    for host in inventory.of_apps():
+        for says, mend in faults_of_names(host.get(variable) or {}):
+            yield inventory.problem("environment-names", variable, [host], says, mend, covers=covers)
+
+
+RULES_OF_APPLICATIONS = (
+    groups,
+    required,
+    name,
+    interface,
+    source,
+    source_options,
+    source_key,
+    domains,
+    hooks,
+    environment_names,
+)

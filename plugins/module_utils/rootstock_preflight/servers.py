@@ -1,0 +1,104 @@
+"""Rules about what servers have: memory, disk, distribution, Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .memory import budget, size
+from .model import Host, Inventory
+from .problems import WAIVABLE, Problem
+
+# Of a server's RAM the firmware and the kernel keep up to 7 %: one sold with 4 GiB shows as little as 3.72.
+# The budget has the kernel's part in it already.
+SHOWN_PART = 0.93
+LEAST_FREE_KIB = 1024 * 1024
+DEBIAN = ("12", "13")
+OLDEST_PYTHON = [3, 9]
+
+Facts = Mapping[str, Any]
+
+
+def mib(kib: float) -> str:
+    """Return KiB as MiB."""
+    return f"{kib / 1024:.0f} MiB"
+
+
+def memory(
+    inventory: Inventory, hosts: list[Host], facts: Facts, pool_defaults: dict[str, Any]
+) -> Iterator[Problem]:
+    """Refuse a server that its programs could overfill."""
+    needed = budget(hosts, pool_defaults)
+    total = sum(needed.values())
+    if total > facts["memory_kib"] / SHOWN_PART:
+        parts = ", ".join(f"{name} {mib(kib)}" for name, kib in needed.items())
+        has = mib(facts["memory_kib"])
+        says = f"The programs may take {mib(total)} at the same time ({parts}); the server has {has}."
+        mend = (
+            "lower concurrency or max_memory_per_child in celery_worker_pools, "
+            "set generation_strategy: drain_first, or take a larger server"
+        )
+        yield inventory.problem("memory", "celery_worker_pools", hosts, says, mend)
+
+
+def disk(inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, Any]) -> Iterator[Problem]:
+    """Refuse a server whose disk a release or Redis would fill."""
+    for path, free in facts["disk_kib"].items():
+        needed, variable = LEAST_FREE_KIB, "disk"
+        redis = [host for host in hosts if host.is_in("redis")][:1] if path == "/var/lib" else []
+        for host in redis:
+            # The file, and its successor while it is rewritten; what is there already needs no more room.
+            file = 2 * size(host.get("redis_maxmemory")) - facts["redis_kib"]
+            needed, variable = max((needed, variable), (file, "redis_maxmemory"))
+        if free < needed:
+            says = f"{path} has {mib(free)} free, and {mib(needed)} are needed."
+            yield inventory.problem(
+                "disk", variable, hosts, says, "free some space, or enlarge the file system"
+            )
+
+
+def distribution(
+    inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, Any]
+) -> Iterator[Problem]:
+    """Refuse a server of another system than those that are tested."""
+    if facts["id"] != "debian" or facts["version"] not in DEBIAN:
+        has = f"{facts['id']} {facts['version']}"
+        says = f"The server runs {has}; the roles are for Debian {' and '.join(DEBIAN)}."
+        yield inventory.problem("distribution", "distribution", hosts, says, "install one of these")
+
+
+def python(inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, Any]) -> Iterator[Problem]:
+    """Refuse a server whose Python is too old for the scripts that run there."""
+    if facts["python"] < OLDEST_PYTHON:
+        has, oldest = (".".join(map(str, version)) for version in (facts["python"], OLDEST_PYTHON))
+        says = f"The server's python3 is {has}; {oldest} is the oldest that will do."
+        yield inventory.problem("python", "python", hosts, says, "install a newer python3, or a newer Debian")
+
+
+RULES_OF_SERVERS: dict[str, Callable[[Inventory, list[Host], Facts, dict[str, Any]], Iterator[Problem]]] = {
+    "memory": memory,
+    "disk": disk,
+    "distribution": distribution,
+    "python": python,
+}
+
+
+def problems_of_servers(
+    inventory: Inventory, facts: Mapping[str, Facts], pool_defaults: dict[str, Any]
+) -> list[Problem]:
+    """Return all problems of the servers that were asked; `facts` has what each host of the run said."""
+    found: list[Problem] = []
+    for hosts in inventory.servers().values():
+        asked = [host for host in hosts if host.name in facts]
+        if not asked:
+            continue
+        waived = {rule for host in hosts for rule in host.get("preflight_waived") or [] if rule in WAIVABLE}
+        for name, rule in RULES_OF_SERVERS.items():
+            if name not in waived:
+                found += rule(inventory, hosts, facts[asked[0].name], pool_defaults)
+    return [
+        Problem(**{**vars(problem), "mend": f"{problem.mend}; or set preflight_waived: [{problem.rule}]"})
+        if problem.rule in WAIVABLE
+        else problem
+        for problem in found
+    ]

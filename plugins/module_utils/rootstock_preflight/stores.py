@@ -1,0 +1,223 @@
+"""Rules about Redis and PostgreSQL, the stack's own and managed ones: who uses what, and how."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from .model import Host, Inventory
+from .problems import Problem
+
+SCHEMES = {
+    "app_database_url": ("postgresql", "postgres"),
+    "app_broker_url": ("redis", "rediss", "sentinel"),
+    "app_result_url": ("redis", "rediss", "sentinel"),
+    "app_cache_url": ("redis", "rediss"),
+}
+DATABASES = 16
+# What a use of Redis is called in app_redis_databases, and the URL that replaces it.
+USES = {"broker": "app_broker_url", "results": "app_result_url", "cache": "app_cache_url"}
+
+
+def beat(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse any number of beats but one for each application and broker."""
+    if not inventory.groups.get("beat"):
+        return
+    for app, hosts in inventory.apps().items():
+        wanted = sorted({host.broker() for host in hosts if host.is_in("web", "workers")})
+        beats = [host for host in hosts if host.is_in("beat")]
+        if sorted(host.broker() for host in beats) != wanted:
+            names = ", ".join(host.name for host in beats) or "nobody"
+            says = (
+                f"The beat of {app} is {names}; its tasks go through {len(wanted)} broker(s). Exactly one"
+                " beat belongs to each: two send every periodic task twice, and without one nothing does."
+            )
+            yield inventory.problem(
+                "beat", "group beat", beats or hosts, says, "correct the hosts of the group beat"
+            )
+
+
+def numbers(host: Host) -> dict[str, int]:
+    """Return the database number of each use that a host's application makes of the stack's Redis."""
+    given = host.get("app_redis_databases") or {}
+    defaults = {"cache": 0, "broker": 1, "results": 2}
+    return {use: int(given.get(use, defaults[use])) for use, url in USES.items() if not host.get(url)}
+
+
+def redis_databases(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse database numbers that are not there, and two uses of one."""
+    variable = "app_redis_databases"
+    taken: dict[tuple[str, str, int], dict[str, list[Host]]] = {}
+    for host in inventory.of_apps():
+        used = numbers(host)
+        for use, number in used.items():
+            if number not in range(DATABASES):
+                says = f"{variable}.{use} is {number}: Redis has the databases 0 to {DATABASES - 1}."
+                yield inventory.problem("redis-databases", variable, [host], says, "choose one of them")
+        if len(set(used.values())) < len(used):
+            says = (
+                "One database has two uses: "
+                + ", ".join(f"{use} {number}" for use, number in used.items())
+                + "."
+            )
+            yield inventory.problem(
+                "redis-databases", variable, [host], says, "give cache, broker and results one each"
+            )
+            continue
+        node = inventory.hosts.get(host.redis)
+        for use, number in used.items() if node else ():
+            instance = (
+                "cache" if use == "cache" and node and node.get("redis_cache_enabled") is True else "broker"
+            )
+            apps = taken.setdefault((host.redis, instance, number), {})
+            apps.setdefault(str(host.get("app_name")), []).append(host)
+    shared: dict[tuple[str, tuple[str, ...]], tuple[list[int], list[Host]]] = {}
+    for (redis, _, number), apps in taken.items():
+        if len(apps) > 1:
+            found, _ = shared.setdefault(
+                (redis, tuple(apps)), ([], [host for hosts in apps.values() for host in hosts])
+            )
+            found.append(number)
+    for (redis, names), (found, hosts) in shared.items():
+        says = (
+            f"The applications {' and '.join(names)} share database {', '.join(map(str, sorted(found)))}"
+            f" of the Redis of {redis}: each would take the other's tasks or clear its cache."
+        )
+        yield inventory.problem(
+            "redis-databases", variable, hosts, says, f"give each application other numbers in {variable}"
+        )
+
+
+def parsed(url: str) -> SplitResult | None:
+    """Return a URL's parts; None for one that is none, or has no host."""
+    try:
+        parts = urlsplit(url)
+        # Reading a port that is no number is what raises.
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def lacks_tls_option(parts: SplitResult) -> bool:
+    """Whether Celery refuses a result URL over TLS, because it does not say how certificates are checked."""
+    return parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query)
+
+
+def managed_urls(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse URLs that no client understands."""
+    for host in inventory.of_apps():
+        for variable, schemes in SCHEMES.items():
+            url = str(host.get(variable))
+            parts = parsed(url)
+            if url and (parts is None or parts.scheme not in schemes):
+                says = f"{variable} must be a URL with a host and one of the schemes {', '.join(schemes)}."
+                example = f"{schemes[0]}://user:password@host.example.net:port/database"
+                yield inventory.problem("managed-url", variable, [host], says, f"write it as {example}")
+            elif parts and variable == "app_result_url" and lacks_tls_option(parts):
+                says = "app_result_url begins with rediss and does not say ssl_cert_reqs: Celery refuses it."
+                yield inventory.problem(
+                    "managed-tls", variable, [host], says, "append ?ssl_cert_reqs=required"
+                )
+
+
+def managed_databases(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse one database of a managed Redis for two uses."""
+    for host in inventory.of_apps():
+        taken: dict[tuple[str | None, int, str], str] = {}
+        for variable in USES.values():
+            parts = parsed(str(host.get(variable)))
+            if parts is None:
+                continue
+            place = (parts.hostname, parts.port or 6379, parts.path.strip("/") or "0")
+            if place in taken:
+                says = f"{variable} is the same database as {taken[place]}: who clears one loses the other."
+                yield inventory.problem(
+                    "managed-databases", variable, [host], says, "use another database or another server"
+                )
+            taken.setdefault(place, variable)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only the host itself reaches an address; what is none is another rule's."""
+    try:
+        return ipaddress.ip_address(address.removeprefix("-")).is_loopback
+    except ValueError:
+        return False
+
+
+def clients(inventory: Inventory, store: str) -> dict[str, list[Host]]:
+    """Return the hosts that use a data store on another server, by the name of the data store's host."""
+    users = [
+        host
+        for host in inventory.of_apps()
+        if (host.uses_redis() if store == "redis" else not host.get("app_database_url"))
+    ]
+    nodes = inventory.by(lambda host: getattr(host, store), users)
+    return {
+        name: away
+        for name, hosts in nodes.items()
+        if name in inventory.hosts
+        and (away := [h for h in hosts if h.address != inventory.hosts[name].address])
+    }
+
+
+def some(hosts: list[Host]) -> str:
+    """Return the names of the first hosts."""
+    return ", ".join(host.name for host in hosts[:3]) + (
+        f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
+    )
+
+
+def redis_reachable(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a Redis that those who use it cannot reach."""
+    variable = "redis_bind_addresses"
+    for name, hosts in clients(inventory, "redis").items():
+        node = inventory.hosts[name]
+        addresses = node.get(variable)
+        if addresses and all(is_loopback(address) for address in addresses):
+            says = f"Redis listens on loopback only, and {some(hosts)} use it from another server."
+            mend = "add the server's address in your private network"
+            yield inventory.problem("redis-reachable", variable, [node], says, mend)
+
+
+def postgresql_reachable(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a PostgreSQL that those who use it cannot reach, or may not."""
+    for name, hosts in clients(inventory, "postgresql").items():
+        node = inventory.hosts[name]
+        addresses = node.get("postgresql_listen_addresses")
+        if addresses and all(is_loopback(address) for address in addresses):
+            says = f"PostgreSQL listens on loopback only, and {some(hosts)} use it from another server."
+            mend = "add the server's address in your private network"
+            yield inventory.problem("postgresql-reachable", "postgresql_listen_addresses", [node], says, mend)
+        if not node.get("postgresql_allowed_networks"):
+            says = f"PostgreSQL lets no other server in, and {some(hosts)} use it from another server."
+            mend = "set the network of these servers, such as [10.0.0.0/24]"
+            yield inventory.problem("postgresql-reachable", "postgresql_allowed_networks", [node], says, mend)
+
+
+def client_settings(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a client that would ask at another port than the one its data store has."""
+    for store, variables in {
+        "redis": ("redis_port", "redis_cache_enabled", "redis_cache_port"),
+        "postgresql": ("postgresql_port",),
+    }.items():
+        for name, hosts in clients(inventory, store).items():
+            node = inventory.hosts[name]
+            for variable in variables:
+                away = [host for host in hosts if host.get(variable) != node.get(variable)]
+                if away:
+                    says = f"{some(away)} and {name}, whose data store they use, differ in {variable}."
+                    mend = "set it once, in group_vars/all"
+                    yield inventory.problem("client-settings", variable, [node, *away], says, mend)
+
+
+RULES_OF_STORES = (
+    beat,
+    redis_databases,
+    managed_urls,
+    managed_databases,
+    redis_reachable,
+    postgresql_reachable,
+    client_settings,
+)

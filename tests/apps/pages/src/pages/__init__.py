@@ -1,0 +1,3 @@
+from pages.celery import app as celery_app
+
+__all__ = ["celery_app"]
