@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -143,3 +144,20 @@ class Stack:
         """Supervisor's programs and their states."""
         lines = self.host.run("supervisorctl status").stdout.splitlines()
         return {line.split()[0]: line.split()[1] for line in lines}
+
+
+@contextmanager
+def broker_setting(stack: Stack, name: str, value: str) -> Iterator[None]:
+    """The Redis of CELERY_BROKER_URL with another setting."""
+    code = (
+        "import os, redis\n"
+        "server = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'], decode_responses=True)\n"
+        "before = server.config_get(arguments['name'])[arguments['name']]\n"
+        "server.config_set(arguments['name'], arguments['value'])\n"
+        "print(json.dumps(before))"
+    )
+    before = stack.python(code, {"name": name, "value": value})
+    try:
+        yield
+    finally:
+        stack.python(code, {"name": name, "value": before})

@@ -52,6 +52,8 @@ _raw:
 
 GIT = re.compile(r"(https|ssh|file)://|[^/\s]+@[^/\s]+:")
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==")
+# For Ansible to work out when the settings are known.
+PACKAGE_OF_SETTINGS = "{{ app_settings_module.split('.')[0] }}"
 LONGEST_NAME = 31
 # Celery's own, where a project names none: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 DEFAULT_QUEUE = "celery"
@@ -120,9 +122,14 @@ def in_directory(project: Path) -> dict[str, Any]:
 
 def elsewhere(settings: str) -> dict[str, Any]:
     """What startproject and Celery's first steps make of a project with these settings."""
-    package = settings.split(".")[0]
-    wsgi = f"{package}.wsgi" if package else ""
-    return {"settings": "", "wsgi": wsgi, "asgi": "", "celery": package, "queues": [DEFAULT_QUEUE]}
+    package = settings.split(".")[0] or PACKAGE_OF_SETTINGS
+    return {
+        "settings": "",
+        "wsgi": f"{package}.wsgi",
+        "asgi": "",
+        "celery": package,
+        "queues": [DEFAULT_QUEUE],
+    }
 
 
 def describe(source: str, settings: str, relative_to: Path) -> dict[str, Any]:

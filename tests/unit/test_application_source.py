@@ -130,9 +130,10 @@ def test_code_that_is_elsewhere(source: str, name: str, git: bool) -> None:
     assert found["queues"] == ["celery"]
 
 
-def test_without_settings_nothing_is_told_of_code_that_is_elsewhere() -> None:
+def test_without_settings_the_rest_follows_when_they_are_set() -> None:
     found = plugin.describe("blog==1.0", "", PROJECT)
-    assert (found["settings"], found["wsgi"], found["celery"]) == ("", "", "")
+    package = "{{ app_settings_module.split('.')[0] }}"
+    assert (found["settings"], found["wsgi"], found["celery"]) == ("", f"{package}.wsgi", package)
 
 
 def test_a_relative_path_leads_from_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

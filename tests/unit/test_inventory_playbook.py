@@ -145,18 +145,26 @@ def test_a_server_with_a_name_leaves_its_address_to_be_set(tmp_path: Path) -> No
 
 def test_what_is_not_given_is_marked_and_named(marked: tuple[Inventory, str]) -> None:
     inventory, said = marked
-    names = ("app_name", "app_domain", "app_source", "app_settings_module", "app_wsgi_module")
-    for name in (*names, "app_celery_application"):
+    for name in ("app_name", "app_domain", "app_source", "app_settings_module"):
         assert inventory.load("group_vars/all/main.yml")[name] == "CHANGE_ME"
         assert f'group_vars/all/main.yml: {name}: "CHANGE_ME"' in said
     assert 'hosts.yml: ansible_host: "CHANGE_ME"\n' in said
     assert 'hosts.yml: ansible_user: "CHANGE_ME"\n' in said
+    assert said.partition("Left to set:")[2].count("CHANGE_ME") == 6
 
 
 def test_preflight_refuses_what_is_marked_and_names_it(marked: tuple[Inventory, str]) -> None:
     message = refused(marked[0].preflight())
-    for name in ("ansible_host", "ansible_user", "app_name", "app_domain", "app_source", "app_wsgi_module"):
+    for name in (
+        "ansible_host",
+        "ansible_user",
+        "app_name",
+        "app_domain",
+        "app_source",
+        "app_settings_module",
+    ):
         assert name in message
+    assert "Preflight found 6 problems" in message
     assert "CHANGE_ME" in message
 
 

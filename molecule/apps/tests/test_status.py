@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from generations import live
-from stack import Stack, ansible, wait_for
+from stack import Stack, ansible, broker_setting, wait_for
 
 Status = Callable[[], tuple[int, dict[str, Any], str]]
 
@@ -34,23 +33,6 @@ def queues(found: dict[str, Any], app: str) -> dict[str, int]:
     """The number of consumers of each queue of an application."""
     (broker,) = next(item for item in found["apps"] if item["name"] == app)["brokers"]
     return {queue["name"]: queue["consumers"] for queue in broker["queues"]}
-
-
-@contextmanager
-def redis_maxmemory(stack: Stack, size: str) -> Iterator[None]:
-    """The broker of an application with another limit of memory."""
-    code = (
-        "import os, redis\n"
-        "server = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'], decode_responses=True)\n"
-        "before = server.config_get('maxmemory')['maxmemory']\n"
-        "server.config_set('maxmemory', arguments['size'])\n"
-        "print(json.dumps(before))"
-    )
-    before = stack.python(code, {"size": size})
-    try:
-        yield
-    finally:
-        stack.python(code, {"size": before})
 
 
 def test_both_applications_are_healthy(status: Status) -> None:
@@ -93,7 +75,7 @@ def test_a_worker_that_runs_and_does_not_consume_is_unhealthy(pages: Stack, stat
 
 
 def test_a_full_redis_is_unhealthy(pages: Stack, status: Status) -> None:
-    with redis_maxmemory(pages, "1mb"):
+    with broker_setting(pages, "maxmemory", "1mb"):
         code, found, said = status()
     assert (code, found["state"]) == (2, "unhealthy")
     assert "maxmemory" in said

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stack import Stack, ansible, recap, wait_for
+from stack import PROJECT, Stack, ansible, ansible_vault, broker_setting, recap, wait_for
 
 #: The output of a deploy, and the other application's processes before and after.
 Deployed = tuple[str, dict[str, str], dict[str, str]]
+VAULTS = PROJECT / "molecule/apps/inventory/group_vars"
 REPOSITORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "guestbook"
 
 
@@ -71,3 +72,21 @@ def test_a_reference_that_is_not_there_is_named(inventory: str, guestbook: Stack
     assert "app_source_ref" in result.stdout
     assert "no-such-branch" in result.stdout
     assert guestbook.get("/").status_code == 200
+
+
+def test_a_managed_broker_that_throws_tasks_away_is_refused(
+    inventory: str, pages: Stack, tmp_path: Path
+) -> None:
+    """The stack's own Redis stands for the service: what it answers is what a service would."""
+    password = ansible_vault(VAULTS / "all/vault.yml")["vault_redis_password"]
+    variables = tmp_path / "services.yml"
+    variables.write_text(f"app_broker_url: redis://:{password}@127.0.0.1:6379/4\n")
+    before = pids(pages)
+    with broker_setting(pages, "maxmemory-policy", "allkeys-lru"):
+        result = ansible(
+            "--limit", "pages12", "-e", f"@{variables}", inventory=inventory, playbook="deploy", check=False
+        )
+    assert result.returncode != 0
+    assert "durability: the broker's maxmemory_policy is allkeys-lru" in " ".join(result.stdout.split())
+    assert password not in result.stdout + result.stderr
+    assert pids(pages) == before
