@@ -51,7 +51,7 @@ status: setup ## how INVENTORY's applications are; fails if one is unhealthy
 
 .PHONY: inventory
 inventory: setup ## a new inventory: NAME=production
-	@$(BIN)/ansible-playbook -i localhost, playbooks/inventory.yml -e inventory_name=$(NAME)
+	@$(BIN)/ansible-playbook -i localhost, playbooks/inventory.yml $(if $(NAME),-e inventory_name=$(NAME))
 
 .PHONY: secrets
 secrets: setup ## generate the secrets of INVENTORY once, into its vault file
