@@ -1,6 +1,8 @@
 """What the unit tests know of the repository: it is read, never listed by hand."""
 
+import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,19 @@ ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if path.is_di
 def load(path: Path) -> dict[str, Any]:
     """Return a YAML file's mapping; {} for one that is not there or has only comments."""
     return (yaml.safe_load(path.read_text()) if path.exists() else None) or {}
+
+
+def source_module(path: str) -> Any:
+    """Return a Python file of the repository that is in no package as a new module."""
+    source = PROJECT / path
+    spec = importlib.util.spec_from_file_location(source.stem, source)
+    assert spec
+    assert spec.loader
+    found = importlib.util.module_from_spec(spec)
+    # A dataclass looks its own module up there.
+    sys.modules[source.stem] = found
+    spec.loader.exec_module(found)
+    return found
 
 
 def defaults(role: str) -> dict[str, Any]:

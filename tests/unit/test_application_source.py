@@ -1,6 +1,5 @@
 """The lookup that tells what an application is from where its code is."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,9 @@ import pytest
 from ansible.errors import AnsibleError
 
 from rendering import evaluate, trusted
-from repository import PROJECT
+from repository import PROJECT, source_module
 
-SPEC = importlib.util.spec_from_file_location(
-    "application_source", PROJECT / "plugins/lookup/application_source.py"
-)
-assert SPEC
-assert SPEC.loader
-plugin: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(plugin)
+plugin = source_module("plugins/lookup/application_source.py")
 
 MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")'
 Project = Callable[[Mapping[str, str]], dict[str, Any]]

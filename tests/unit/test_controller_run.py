@@ -1,6 +1,5 @@
 """The lookup that tells whether another run of this controller still goes on."""
 
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -9,13 +8,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleError
 
-from repository import PROJECT
+from repository import PROJECT, source_module
 
-SPEC = importlib.util.spec_from_file_location("controller_run", PROJECT / "plugins/lookup/controller_run.py")
-assert SPEC
-assert SPEC.loader
-plugin: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(plugin)
+plugin = source_module("plugins/lookup/controller_run.py")
 
 
 @pytest.fixture

@@ -1,18 +1,8 @@
 """plugins/filter/environment_names.py gives environment variables the names that an application reads."""
 
-import importlib.util
-from typing import Any
+from repository import source_module
 
-from repository import PROJECT
-
-SPEC = importlib.util.spec_from_file_location(
-    "environment_names", PROJECT / "plugins/filter/environment_names.py"
-)
-assert SPEC
-assert SPEC.loader
-plugin: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(plugin)
-environment_names = plugin.environment_names
+environment_names = source_module("plugins/filter/environment_names.py").environment_names
 
 URLS = {"DATABASE_URL": "postgresql://x", "CELERY_BROKER_URL": "redis://x/1"}
 

@@ -1,6 +1,5 @@
 """The lock of those who change an application, and what is seen of it, on a tree that is made up."""
 
-import importlib.util
 import json
 import time
 from collections.abc import Callable
@@ -9,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from repository import PROJECT
+from repository import source_module
 
-SOURCE = PROJECT / "roles/generation/files/host_state.py"
+SOURCE = "roles/generation/files/host_state.py"
 ME = {"user": "ann", "controller": "desk", "pid": 7, "started": "Mon Nov 23 10:00:00 2026"}
 OTHER = {**ME, "user": "bob", "controller": "lap"}
 EXPIRES = 3600
@@ -31,11 +30,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def ask(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
     """Run the script as a play does; return what it prints."""
-    spec = importlib.util.spec_from_file_location("host_state", SOURCE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = source_module(SOURCE)
     monkeypatch.setattr(module, "SRV", root / "srv")
     monkeypatch.setattr(module, "ETC", root / "etc")
     monkeypatch.setattr(module, "SUPERVISOR_FILES", root / "etc/supervisor/conf.d")

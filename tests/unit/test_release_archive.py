@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,13 +12,10 @@ from typing import Any
 
 import pytest
 
-_path = Path(__file__).parents[2] / "plugins/modules/release_archive.py"
-_spec = importlib.util.spec_from_file_location("release_archive", _path)
-assert _spec is not None
-assert _spec.loader is not None
-release_archive = importlib.util.module_from_spec(_spec)
-sys.modules["release_archive"] = release_archive
-_spec.loader.exec_module(release_archive)
+from repository import PROJECT, source_module
+
+SOURCE = "plugins/modules/release_archive.py"
+release_archive = source_module(SOURCE)
 
 LOCKED = "django==5.2.19 \\\n    --hash=sha256:aa\n    # via -r requirements.in\n"
 
@@ -285,7 +281,7 @@ def run(cache: Path, **options: Any) -> dict[str, Any]:
     """Return what the module answers."""
     arguments = {"cache_dir": str(cache), "_ansible_remote_tmp": str(cache), **options}
     done = subprocess.run(
-        [sys.executable, _path],
+        [sys.executable, PROJECT / SOURCE],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,

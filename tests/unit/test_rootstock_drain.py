@@ -1,6 +1,5 @@
 """The drain timer of the workers, with Celery replaced: the real one is asked on a deployed stack."""
 
-import importlib.util
 import signal
 import sys
 import threading
@@ -10,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from repository import PROJECT
+from repository import source_module
 
-SOURCE = PROJECT / "roles/celery/files/rootstock_drain.py"
+SOURCE = "roles/celery/files/rootstock_drain.py"
 
 
 def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None, live: Path = Path("/nonexistent")) -> Any:
@@ -29,11 +28,7 @@ def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None, live: Path = Path
         monkeypatch.delenv("ROOTSTOCK_DRAIN_SECONDS", raising=False)
     else:
         monkeypatch.setenv("ROOTSTOCK_DRAIN_SECONDS", seconds)
-    spec = importlib.util.spec_from_file_location("rootstock_drain", SOURCE)
-    assert spec
-    assert spec.loader
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = source_module(SOURCE)
     assert connected == [module.on_shutting_down]
     return module
 

@@ -1,16 +1,8 @@
 """plugins/filter/serving_nodes.py tells which host of a group serves each host."""
 
-import importlib.util
-from typing import Any
+from repository import source_module
 
-from repository import PROJECT
-
-SPEC = importlib.util.spec_from_file_location("serving_nodes", PROJECT / "plugins/filter/serving_nodes.py")
-assert SPEC
-assert SPEC.loader
-plugin: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(plugin)
-serving_nodes = plugin.serving_nodes
+serving_nodes = source_module("plugins/filter/serving_nodes.py").serving_nodes
 
 # Two applications on one server, and a server with workers only.
 SERVERS = {"shop": "10.0.0.1", "blog": "10.0.0.1", "worker": "10.0.0.2"}

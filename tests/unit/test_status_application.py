@@ -1,6 +1,5 @@
 """What an application's own connections say, with the real Django, Celery and kombu; Redis is not needed."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,9 +12,9 @@ from typing import Any
 import pytest
 
 import application
-from repository import PROJECT
+from repository import PROJECT, source_module
 
-SOURCE = PROJECT / "playbooks/files/status_application.py"
+SOURCE = "playbooks/files/status_application.py"
 PASSWORD = "s3cret-of-redis"
 POOLS = {"default.aaaaaaaa": ["default", "mail"]}
 # Nobody listens on port 1.
@@ -37,7 +36,7 @@ def ask(directory: Path, code: str = "") -> dict[str, Any]:
     (directory / "project.py").write_text(PROJECT_CODE + code)
     done = subprocess.run(
         [application.python(), "-", "project", json.dumps(POOLS)],
-        input=SOURCE.read_text(),
+        input=(PROJECT / SOURCE).read_text(),
         cwd=directory,
         env={"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "project", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -95,12 +94,7 @@ def test_an_application_that_ends_the_process_is_an_answer(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def module() -> Any:
-    spec = importlib.util.spec_from_file_location("status_application", SOURCE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return source_module(SOURCE)
 
 
 class Redis:

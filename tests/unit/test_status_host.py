@@ -1,6 +1,5 @@
 """What playbooks/files/status_host.py sees of an application, on a server that is made up."""
 
-import importlib.util
 import json
 import os
 import socket
@@ -18,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from repository import PROJECT
+from repository import PROJECT, source_module
 
-SOURCE = PROJECT / "playbooks/files/status_host.py"
+SOURCE = "playbooks/files/status_host.py"
 NOW = 1_800_000_000.0
 ASKED: dict[str, Any] = {
     "app": "shop",
@@ -59,11 +58,7 @@ def process(name: str, state: int, statename: str, **other: Any) -> dict[str, An
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script, with the made up server's root."""
-    spec = importlib.util.spec_from_file_location("status_host", SOURCE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = source_module(SOURCE)
     monkeypatch.setattr(module, "SRV", tmp_path / "srv")
     monkeypatch.setattr(module, "ETC", tmp_path / "etc")
     monkeypatch.setattr(module, "PLACES", (str(tmp_path), str(tmp_path / "srv"), "/nonexistent"))
@@ -278,11 +273,7 @@ def test_the_certificate_is_the_one_that_is_shown_for_the_domain(
 @pytest.fixture
 def run(module: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that has the application's user run a script; runuser and with-env are stubs."""
-    spec = importlib.util.spec_from_file_location("status_host_whole", SOURCE)
-    assert spec
-    assert spec.loader
-    whole = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(whole)
+    whole = source_module(SOURCE)
     monkeypatch.setattr(whole, "SRV", root / "srv")
     release = root / "srv/shop/releases/0f3a9c51be77"
     (release / ".venv/bin").mkdir(parents=True)
@@ -342,7 +333,7 @@ def test_the_whole_prints_one_object_as_the_play_runs_it() -> None:
     asked = ASKED | {"app": "no-such-app", "groups": ["redis"]}
     done = subprocess.run(
         [sys.executable, "-", json.dumps(asked)],
-        input=f"{SOURCE.read_text()}\nmain({json.dumps('text')})",
+        input=f"{(PROJECT / SOURCE).read_text()}\nmain({json.dumps('text')})",
         capture_output=True,
         text=True,
         check=True,

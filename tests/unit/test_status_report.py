@@ -1,6 +1,5 @@
 """Which figures of playbooks/status.yml are healthy, which are not, and how they are shown."""
 
-import importlib.util
 import json
 import re
 from copy import deepcopy
@@ -8,22 +7,13 @@ from typing import Any
 
 import pytest
 
-from repository import PROJECT
+from repository import PROJECT, source_module
 
 DAY = 86400
 
 
-def plugin(name: str) -> Any:
-    """Return a filter plugin's module."""
-    spec = importlib.util.spec_from_file_location(name, PROJECT / f"plugins/filter/{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-report_module, table_module = plugin("status_report"), plugin("status_table")
+report_module = source_module("plugins/filter/status_report.py")
+table_module = source_module("plugins/filter/status_table.py")
 
 
 def program(name: str, **other: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """supervisor-apply against a Supervisor that is simulated second by second."""
 
 import functools
-import importlib.util
 import json
 import sys
 import xmlrpc.client
@@ -12,15 +11,10 @@ from typing import Any
 
 import pytest
 
-from repository import PROJECT
+from repository import source_module
 
-SOURCE = PROJECT / "roles/supervisor/files/supervisor_apply.py"
-SPEC = importlib.util.spec_from_file_location("supervisor_apply", SOURCE)
-assert SPEC
-assert SPEC.loader
-apply = importlib.util.module_from_spec(SPEC)
-sys.modules["supervisor_apply"] = apply
-SPEC.loader.exec_module(apply)
+SOURCE = "roles/supervisor/files/supervisor_apply.py"
+apply = source_module(SOURCE)
 
 STATES = {
     "STOPPED": 0,

@@ -1,22 +1,16 @@
 """The question to new web processes, answered by a server on a real Unix socket."""
 
-import importlib.util
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
-from typing import Any
 
 import pytest
 
-from repository import PROJECT
+from repository import source_module
 
-SPEC = importlib.util.spec_from_file_location("web_ready", PROJECT / "roles/django_app/files/web_ready.py")
-assert SPEC
-assert SPEC.loader
-web_ready: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(web_ready)
+web_ready = source_module("roles/django_app/files/web_ready.py")
 
 LOG = "web.log"
 Ask = Callable[..., tuple[int, str]]
