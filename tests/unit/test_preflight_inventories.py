@@ -340,6 +340,7 @@ BAD: list[tuple[str, str, str, Made]] = [
             .with_groups(workers=["two"], web=["one", "two"])
         ),
     ),
+    ("app-prefix", "app_name", "blog", lambda _: two_apps().with_host("blog", app_name="shop-blog")),
     (
         "domain-once",
         "app_extra_domains",

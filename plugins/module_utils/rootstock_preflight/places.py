@@ -87,6 +87,20 @@ def app_once(inventory: Inventory) -> Iterator[Problem]:
                 yield inventory.problem("app-once", "app_name", owners, says, mend)
 
 
+def app_prefix(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse names whose programs cannot be told apart: shop-web is one of shop, or all of shop-web."""
+    for address, hosts in inventory.servers().items():
+        apps = [host for host in hosts if host.is_in(*APP_GROUPS) and host.get("app_name")]
+        for host in apps:
+            name = str(host.get("app_name"))
+            for other in apps:
+                shorter = str(other.get("app_name"))
+                if name.startswith(f"{shorter}-"):
+                    says = f"{name} is {shorter} of {other.name} with a hyphen and more, both on {address}."
+                    mend = "give one of them another app_name: Supervisor's programs are named after it"
+                    yield inventory.problem("app-prefix", "app_name", [host], says, mend)
+
+
 def domain_once(inventory: Inventory) -> Iterator[Problem]:
     """Refuse a domain of two applications of a server: Nginx would serve one of them."""
     for address, hosts in inventory.servers().items():
@@ -156,4 +170,4 @@ def certificates(inventory: Inventory) -> Iterator[Problem]:
             )
 
 
-RULES_OF_PLACES = (ports, server_wide, app_once, domain_once, certificates)
+RULES_OF_PLACES = (ports, server_wide, app_once, app_prefix, domain_once, certificates)

@@ -38,6 +38,7 @@ RULES = {
     "server-wide": "Hosts of the inventory that are one server agree on what the server has once.",
     "client-settings": "A host and the data store it uses on another server agree on the data store's ports.",
     "app-once": "An application is on a server once.",
+    "app-prefix": "On a server no application's name is another one's with a hyphen and more.",
     "domain-once": "A domain belongs to one application of a server.",
     "redis-reachable": "A Redis that another server uses listens beyond loopback.",
     "postgresql-reachable": "A PostgreSQL that another server uses listens beyond loopback and lets it in.",
