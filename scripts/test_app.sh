@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tests the sample app in a container that has PostgreSQL, Redis, Nginx and Chromium, so that this
+# Tests the sample app, and the package that hardens workers, in a container that has PostgreSQL, Redis, Nginx and Chromium, so that this
 # machine needs only Docker. Pictures of the pages are left in .cache/screenshots.
 # Usage: test_app.sh [pytest arguments]
 set -eu
@@ -58,6 +58,8 @@ trust_extra_authorities
 docker cp roles/django_app/files/uv.txt "$container:/opt/uv.txt" >/dev/null
 docker cp sample_app "$container:/opt/sample_app" >/dev/null
 docker cp roles/django_app/files/migrate.py "$container:/opt/migrate.py" >/dev/null
+docker cp roles/celery/files/rootstock_worker "$container:/opt/rootstock_worker" >/dev/null
+docker cp tests/runtime "$container:/opt/runtime" >/dev/null
 
 # One environment per set of requirements, kept in the volume; half-made ones have no name yet.
 docker exec "$container" sh -ec '
@@ -75,7 +77,7 @@ docker exec "$container" sh -ec '
     fi
     ln -s "$PWD/$wanted" /opt/venv
     mkdir /opt/home /opt/screenshots
-    chown -R postgres:postgres /opt/sample_app /opt/home /opt/screenshots
+    chown -R postgres:postgres /opt/sample_app /opt/runtime /opt/home /opt/screenshots
 ' >"$log" 2>&1 || {
     tail -n 5 "$log" >&2
     fail "the locked packages could not be installed: is PyPI reachable from a container?"
@@ -86,6 +88,11 @@ status=0
 docker exec --user postgres --workdir /opt/sample_app --env HOME=/opt/home --env SCREENSHOTS=/opt/screenshots \
     --env MIGRATE_SCRIPT=/opt/migrate.py \
     "$container" /opt/venv/bin/python -m pytest -p no:cacheprovider "$@" || status=$?
+# The package that role celery loads into workers, with the same Celery.
+if [ "$#" -eq 0 ]; then
+    docker exec --user postgres --workdir /opt/runtime --env HOME=/opt/home --env RUNTIME_PACKAGE=/opt/rootstock_worker \
+        --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python -m pytest || status=$?
+fi
 mkdir -p .cache/screenshots
 docker cp "$container:/opt/screenshots/." .cache/screenshots >/dev/null
 exit "$status"

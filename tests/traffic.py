@@ -131,7 +131,9 @@ from shop.celery import app
 
 def waiting(channel):
     counts = {queue: channel._size(queue) for queue in arguments["queues"]}
-    return counts | {"not acknowledged": channel.client.hlen(channel.unacked_key)}
+    # Each worker has a hash of its own.
+    held = [channel.unacked_key, *channel.client.scan_iter(match=channel.unacked_key + ".*", count=1000)]
+    return counts | {"not acknowledged": sum(map(channel.client.hlen, held))}
 
 deadline, quiet = time.monotonic() + arguments["seconds"], 0
 with app.connection_for_read() as broker:

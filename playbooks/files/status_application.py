@@ -29,6 +29,8 @@ MESSAGES_READ = 5000
 MESSAGES_AT_ONCE = 200
 # A database with more keys is not searched for queues that no pool names: it would keep Redis busy.
 KEYS_SEARCHED = 1_000_000
+# The names that the package rootstock_worker of role celery gives its keys and its header.
+HOLDERS, DEAD_LETTERS, SENT_AT = "rootstock.holders", "rootstock.dead_letters", "rootstock_sent_at"
 INFO = (
     "aof_enabled",
     "aof_last_bgrewrite_status",
@@ -141,23 +143,44 @@ class Broker:
             for exchange in sorted(exchanges)
         }
 
+    def keys_of(self, queue: str) -> list[str]:
+        """The lists of a queue: one for each priority."""
+        steps = ["", *(f"{self.channel.sep}{step}" for step in self.channel.priority_steps if step)]
+        return [f"{self.prefix}{queue}{step}" for step in steps]
+
     def waiting(self, queues: Iterable[str]) -> dict[str, int]:
         """Messages of all priorities that no worker has taken yet, by queue.
 
         Not by queue_declare(): its MULTI is refused when Redis is full, which is when somebody asks.
         """
         names = list(queues)
-        steps = ["", *(f"{self.channel.sep}{step}" for step in self.channel.priority_steps if step)]
         pipe = self.client.pipeline(transaction=False)
         for name in names:
-            for step in steps:
-                pipe.llen(f"{self.prefix}{name}{step}")
+            for key in self.keys_of(name):
+                pipe.llen(key)
         lengths = iter(pipe.execute())
-        return {name: sum(int(next(lengths)) for _ in steps) for name in names}
+        return {name: sum(int(next(lengths)) for _ in self.keys_of(name)) for name in names}
 
-    def taken(self) -> list[tuple[float, str, str]]:
-        """Time of delivery, exchange and routing key of the oldest unacknowledged messages."""
-        index, messages = self.prefix + self.channel.unacked_index_key, self.prefix + self.channel.unacked_key
+    def waiting_since(self, queues: Iterable[str]) -> dict[str, float]:
+        """When the oldest waiting message was published, by queue; those that do not say it are left out."""
+        names = list(queues)
+        pipe = self.client.pipeline(transaction=False)
+        for name in names:
+            for key in self.keys_of(name):
+                pipe.lindex(key, -1)
+        oldest = iter(pipe.execute())
+        found = {name: [sent_at(next(oldest)) for _ in self.keys_of(name)] for name in names}
+        return {name: min(filter(None, times)) for name, times in found.items() if any(times)}
+
+    def holders(self) -> list[str]:
+        """What the keys of unacknowledged messages end with: nothing, and a name for each worker process."""
+        names = self.client.smembers(f"{self.prefix}{HOLDERS}")
+        return ["", *sorted(f".{name.decode()}" for name in names)]
+
+    def taken(self, holder: str) -> list[tuple[float, str, str]]:
+        """Time of delivery, exchange and routing key of the oldest unacknowledged messages of a process."""
+        index = f"{self.prefix}{self.channel.unacked_index_key}{holder}"
+        messages = f"{self.prefix}{self.channel.unacked_key}{holder}"
         tags = self.client.zrange(index, 0, MESSAGES_READ - 1, withscores=True)
         found = []
         for start in range(0, len(tags), MESSAGES_AT_ONCE):
@@ -175,7 +198,8 @@ class Broker:
         if not self.is_redis:
             return None
         bindings = self.bindings()
-        taken = self.taken()
+        holders = self.holders()
+        taken = [message for holder in holders for message in self.taken(holder)]
         now = time.time()
         ages: dict[str, list[float]] = {}
         for since, exchange, routing_key in taken:
@@ -183,12 +207,18 @@ class Broker:
                 ages.setdefault(queue, []).append(max(0.0, now - since))
         known = {queue for members in bindings.values() for _, _, queue in members}
         waiting = self.waiting(known | set(named))
+        since = self.waiting_since(queue for queue, count in waiting.items() if count)
         return {
-            "unacknowledged": int(self.client.zcard(self.prefix + self.channel.unacked_index_key)),
+            "unacknowledged": sum(
+                int(self.client.zcard(f"{self.prefix}{self.channel.unacked_index_key}{holder}"))
+                for holder in holders
+            ),
+            "dead_letters": int(self.client.hlen(f"{self.prefix}{DEAD_LETTERS}")),
             "queues": [
                 {
                     "name": queue,
                     "waiting": waiting.get(queue, 0),
+                    "oldest_waiting": max(0.0, now - since[queue]) if queue in since else None,
                     "unacknowledged": len(ages.get(queue, [])),
                     "oldest_unacknowledged": max(ages[queue]) if queue in ages else None,
                 }
@@ -207,6 +237,14 @@ class Broker:
             "nodes": {node: [queue["name"] for queue in queues] for node, queues in answers.items()},
             "expected": [f"{node}@{gethostname()}" for node in nodes],
         }
+
+
+def sent_at(item: bytes | None) -> float | None:
+    """When a message was published (seconds since 1970), if it says so and is one."""
+    try:
+        return float(json.loads(item or b"")["headers"][SENT_AT])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def glob_escaped(text: str) -> str:

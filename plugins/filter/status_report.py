@@ -113,6 +113,7 @@ class Queue(TypedDict):
 
     name: str
     waiting: int
+    oldest_waiting: float | None
     unacknowledged: int
     oldest_unacknowledged: float | None
     consumers: int | None
@@ -132,6 +133,7 @@ class Broker(TypedDict):
     loading: bool | None
     visibility_timeout: float
     unacknowledged: int
+    dead_letters: int
     queues: list[Queue]
 
 
@@ -334,6 +336,13 @@ def persistence(broker: Broker) -> Iterator[Finding]:
         yield Finding(what, f"last rewrite: {rewrite}", "ok, or the file only grows", do, WARNING)
 
 
+def dead_letters(broker: Broker) -> Iterator[Finding]:
+    if count := broker["dead_letters"]:
+        rule = "none is set aside because no worker may run it"
+        do = "see why with <app>-dead-letters list on a worker host, then replay or drop them"
+        yield Finding("dead letters", f"{count} messages", rule, do, WARNING)
+
+
 def queues(broker: Broker) -> Iterator[Finding]:
     limit = broker["visibility_timeout"] + RESTORE_SECONDS
     for queue in broker["queues"]:
@@ -356,7 +365,12 @@ def queues(broker: Broker) -> Iterator[Finding]:
             )
 
 
-CHECKS_OF_BROKERS: tuple[Callable[[Broker], Iterator[Finding]], ...] = (memory, persistence, queues)
+CHECKS_OF_BROKERS: tuple[Callable[[Broker], Iterator[Finding]], ...] = (
+    memory,
+    persistence,
+    dead_letters,
+    queues,
+)
 
 
 # --- All of it
@@ -414,10 +428,12 @@ def as_broker(looks: Mapping[str, Mapping[str, Any]]) -> Broker:
         "loading": None if info["loading"] is None else bool(info["loading"]),
         "visibility_timeout": float((value_of(first, "settings") or {}).get("visibility_timeout", 3600)),
         "unacknowledged": figures["unacknowledged"] if figures else 0,
+        "dead_letters": figures["dead_letters"] if figures else 0,
         "queues": [
             {
                 "name": queue["name"],
                 "waiting": queue["waiting"],
+                "oldest_waiting": queue["oldest_waiting"],
                 "unacknowledged": queue["unacknowledged"],
                 "oldest_unacknowledged": queue["oldest_unacknowledged"],
                 "consumers": sum(queue["name"] in names for names in nodes.values()) if answers else None,

@@ -41,7 +41,7 @@ UNKNOWN = "-"
 #: Headings and the most characters that each column gets; with the gaps at most WIDTH.
 HOST_COLUMNS = {"HOST": 20, "RELEASE": 12, "GENERATION": 11, "WEB": 5, "CERT": 6, "BEAT": 8, "DISK FREE": 16}
 PROGRAM_COLUMNS = {"PROGRAM": 46, "HOST": 20, "STATE": 12, "AGE": 8}
-QUEUE_COLUMNS = {"QUEUE": 32, "WAITING": 9, "UNACKED": 9, "OLDEST": 8, "CONSUMERS": 9, "POOLS": 15}
+QUEUE_COLUMNS = {"QUEUE": 22, "WAITING": 9, "FOR": 8, "UNACKED": 9, "OLDEST": 8, "CONSUMERS": 9, "POOLS": 15}
 
 
 def age(seconds: float | None) -> str:
@@ -115,6 +115,7 @@ def broker_lines(broker: Mapping[str, Any]) -> Iterator[str]:
         f"last rewrite {broker['aof_last_bgrewrite_status'] or 'unknown'}",
         *(["loading"] if broker["loading"] else []),
         f"{broker['unacknowledged']} unacknowledged",
+        *([f"{broker['dead_letters']} dead letters"] if broker["dead_letters"] else []),
     ]
     yield from textwrap.wrap(", ".join(facts), WIDTH, subsequent_indent=GAP)
     yield ""
@@ -124,6 +125,7 @@ def broker_lines(broker: Mapping[str, Any]) -> Iterator[str]:
             [
                 queue["name"],
                 str(queue["waiting"]),
+                age(queue["oldest_waiting"]),
                 str(queue["unacknowledged"]),
                 age(queue["oldest_unacknowledged"]),
                 UNKNOWN if queue["consumers"] is None else str(queue["consumers"]),

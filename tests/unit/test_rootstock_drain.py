@@ -11,14 +11,19 @@ import pytest
 
 from repository import source_module
 
-SOURCE = "roles/celery/files/rootstock_drain.py"
+SOURCE = "roles/celery/files/rootstock_worker/drain.py"
 
 
 def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None, live: Path = Path("/nonexistent")) -> Any:
-    """Load the module as `celery worker -I` does, with so many seconds; `live` names a generation."""
+    """Load the module as a worker does, with so many seconds; `live` names a generation.
+
+    Returns the receiver of the signal.
+    """
     connected: list[Any] = []
     signals = ModuleType("celery.signals")
-    signals.worker_shutting_down = SimpleNamespace(connect=connected.append)  # type: ignore[attr-defined]
+    signals.worker_shutting_down = SimpleNamespace(  # type: ignore[attr-defined]
+        connect=lambda receiver, weak: connected.append(receiver)
+    )
     monkeypatch.setitem(sys.modules, "celery", ModuleType("celery"))
     monkeypatch.setitem(sys.modules, "celery.signals", signals)
     monkeypatch.setenv("ROOTSTOCK_RETIRE_SECONDS", "0.1")
@@ -28,9 +33,9 @@ def load(monkeypatch: pytest.MonkeyPatch, seconds: str | None, live: Path = Path
         monkeypatch.delenv("ROOTSTOCK_DRAIN_SECONDS", raising=False)
     else:
         monkeypatch.setenv("ROOTSTOCK_DRAIN_SECONDS", seconds)
-    module = source_module(SOURCE)
-    assert connected == [module.on_shutting_down]
-    return module
+    source_module(SOURCE).install()
+    (receiver,) = connected
+    return receiver
 
 
 @pytest.fixture
@@ -46,8 +51,8 @@ def timers() -> list[threading.Timer]:
 
 
 def test_the_cold_shutdown_follows_the_warm_one(monkeypatch: pytest.MonkeyPatch, kills: list[int]) -> None:
-    drain = load(monkeypatch, "0.05")
-    drain.on_shutting_down(sender="default@host", sig="SIGTERM", how="Warm", exitcode=0)
+    on_shutting_down = load(monkeypatch, "0.05")
+    on_shutting_down(sender="default@host", sig="SIGTERM", how="Warm", exitcode=0)
     (timer,) = timers()
     assert timer.daemon, "it would keep a worker alive that has finished"
     assert kills == []
@@ -58,19 +63,19 @@ def test_the_cold_shutdown_follows_the_warm_one(monkeypatch: pytest.MonkeyPatch,
 def test_a_second_stop_signal_starts_no_second_timer(
     monkeypatch: pytest.MonkeyPatch, kills: list[int]
 ) -> None:
-    drain = load(monkeypatch, "0.05")
-    drain.on_shutting_down(how="Warm")
+    on_shutting_down = load(monkeypatch, "0.05")
+    on_shutting_down(how="Warm")
     (timer,) = timers()
-    drain.on_shutting_down(how="Warm")
+    on_shutting_down(how="Warm")
     assert timers() in ([timer], [])
     timer.join(10)
-    drain.on_shutting_down(how="Warm")
+    on_shutting_down(how="Warm")
     assert timers() == []
     assert kills == [signal.SIGQUIT]
 
 
 def test_a_cold_shutdown_needs_no_timer(monkeypatch: pytest.MonkeyPatch, kills: list[int]) -> None:
-    load(monkeypatch, "0.05").on_shutting_down(how="Cold")
+    load(monkeypatch, "0.05")(how="Cold")
     assert timers() == []
     assert kills == []
 
@@ -93,9 +98,8 @@ def test_who_is_replaced_gets_the_other_time(
     file = tmp_path / "generation"
     if live is not None:
         file.write_text(live)
-    drain = load(monkeypatch, "60", file)
-    assert drain.time_to_finish() == seconds
+    on_shutting_down = load(monkeypatch, "60", file)
     begun: list[float] = []
     monkeypatch.setattr(threading.Timer, "start", lambda timer: begun.append(timer.interval))
-    drain.on_shutting_down(how="Warm")
+    on_shutting_down(how="Warm")
     assert begun == [seconds]

@@ -133,8 +133,16 @@ class Redis:
     def llen(self, key: str) -> None:
         self.asked.append(key)
 
-    def execute(self) -> list[int]:
-        return [self.keys.get(key, 0) for key in self.asked]
+    def lindex(self, key: str, index: int) -> None:
+        assert index == -1, "BRPOP takes the last one first"
+        self.asked.append(f"{key}[-1]")
+
+    def hlen(self, key: str) -> int:
+        return len(self.keys.get(key, {}))
+
+    def execute(self) -> list[Any]:
+        asked, self.asked = self.asked, []
+        return [self.keys.get(key, None if key.endswith("[-1]") else 0) for key in asked]
 
 
 def broker(module: Any, keys: dict[str, Any], prefix: str = "") -> Any:
@@ -180,24 +188,31 @@ def stored(prefix: str = "") -> dict[str, Any]:
         "default": 2,
         "default\x06\x163": 1,
         "default\x06\x169": 4,
+        "default[-1]": json.dumps({"headers": {"rootstock_sent_at": now - 7}}).encode(),
+        "default\x06\x169[-1]": json.dumps({"headers": {"rootstock_sent_at": now - 20}}).encode(),
         "renamed": 1,
+        "renamed[-1]": b"no JSON",
         # An answer that nobody has fetched is no task.
         "x.reply.celery.pidbox": 1,
-        "unacked_index": {"one": now - 100, "two": now - 50, "three": now - 10, "gone": now - 5},
-        "unacked": {
-            "one": message("topics", "mail.welcome"),
+        # One of a worker without a hash of its own, the others of one with it.
+        "unacked_index": {"one": now - 100},
+        "unacked": {"one": message("topics", "mail.welcome")},
+        "rootstock.holders": ["default.aaaaaaaa@one|1:2|3|4"],
+        "unacked_index.default.aaaaaaaa@one|1:2|3|4": {"two": now - 50, "three": now - 10, "gone": now - 5},
+        "unacked.default.aaaaaaaa@one|1:2|3|4": {
             "two": message("default", "default"),
             "three": message("default", "default"),
         },
+        "rootstock.dead_letters": {"0123456789ab": "{}"},
     }
     return {f"{prefix}{key}": value for key, value in keys.items()}
 
 
 EXPECTED = [
-    ("default", 7, 2, 50),
-    ("empty", 0, 0, None),
-    ("mail", 0, 1, 100),
-    ("renamed", 1, 0, None),
+    ("default", 7, 20, 2, 50),
+    ("empty", 0, None, 0, None),
+    ("mail", 0, None, 1, 100),
+    ("renamed", 1, None, 0, None),
 ]
 
 
@@ -207,15 +222,19 @@ def test_queues_are_counted_with_their_priorities_and_unacknowledged_messages(
 ) -> None:
     found = broker(module, stored(prefix), prefix).queues({"default", "empty"})
     figures = [
-        (q["name"], q["waiting"], q["unacknowledged"], age and round(age))
+        (q["name"], q["waiting"], waits and round(waits), q["unacknowledged"], age and round(age))
         for q in found["queues"]
-        for age in [q["oldest_unacknowledged"]]
+        for waits, age in [(q["oldest_waiting"], q["oldest_unacknowledged"])]
     ]
-    assert (found["unacknowledged"], figures) == (4, EXPECTED)
+    assert (found["unacknowledged"], found["dead_letters"], figures) == (4, 1, EXPECTED)
 
 
 def test_keys_of_another_prefix_are_not_counted(module: Any) -> None:
-    assert broker(module, stored("other:"), "shop:").queues(set()) == {"unacknowledged": 0, "queues": []}
+    assert broker(module, stored("other:"), "shop:").queues(set()) == {
+        "unacknowledged": 0,
+        "dead_letters": 0,
+        "queues": [],
+    }
 
 
 def test_a_large_database_is_not_searched(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +250,7 @@ def test_beyond_the_messages_that_are_read_the_number_is_still_known(
     monkeypatch.setattr(module, "MESSAGES_AT_ONCE", 1)
     found = broker(module, stored()).queues(set())
     counted = {queue["name"]: queue["unacknowledged"] for queue in found["queues"]}
-    assert (found["unacknowledged"], counted) == (4, {"default": 1, "mail": 1, "renamed": 0})
+    assert (found["unacknowledged"], counted) == (4, {"default": 2, "mail": 1, "renamed": 0})
 
 
 def test_a_message_of_an_unknown_exchange_is_counted_under_its_routing_key(module: Any) -> None:

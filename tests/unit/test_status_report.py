@@ -62,8 +62,15 @@ LOOK: dict[str, Any] = {
         "queues": {
             "value": {
                 "unacknowledged": 1,
+                "dead_letters": 0,
                 "queues": [
-                    {"name": "default", "waiting": 3, "unacknowledged": 1, "oldest_unacknowledged": 30.0}
+                    {
+                        "name": "default",
+                        "waiting": 3,
+                        "oldest_waiting": 12.0,
+                        "unacknowledged": 1,
+                        "oldest_unacknowledged": 30.0,
+                    }
                 ],
             }
         },
@@ -107,7 +114,8 @@ def test_a_healthy_host_has_no_reason() -> None:
     assert (queue["waiting"], queue["consumers"], queue["pools"]) == (3, 1, ["default"])
 
 
-BROKER, QUEUE = "application/broker/value", "application/queues/value/queues/0"
+BROKER, QUEUES = "application/broker/value", "application/queues/value"
+QUEUE = f"{QUEUES}/queues/0"
 SETTINGS = "application/settings/value"
 MEGABYTE = 1000**2
 # What a host tells, the state that it makes, what its one reason is about.
@@ -156,6 +164,7 @@ FAULTS = [
     (f"{BROKER}/aof_last_write_status", "err", "unhealthy", "Redis append-only file"),
     (f"{BROKER}/aof_last_bgrewrite_status", "err", "warning", "Redis append-only file"),
     (f"{BROKER}/loading", 1, "unhealthy", "Redis"),
+    (f"{QUEUES}/dead_letters", 2, "warning", "dead letters"),
     (f"{QUEUE}/name", "renamed", "unhealthy", "queue renamed"),
     (f"{QUEUE}/oldest_unacknowledged", 3600.0 + 120 + 1, "unhealthy", "queue default"),
 ]
@@ -332,8 +341,8 @@ def test_the_table_has_what_people_ask_for() -> None:
         "Redis of one: 10.0 MB of 100.0 MB, noeviction, append-only file on, last write ok, last\n"
         "  rewrite ok, 1 unacknowledged\n"
         "\n"
-        "QUEUE    WAITING  UNACKED  OLDEST  CONSUMERS  POOLS\n"
-        "default  3        1        30 s    1          default"
+        "QUEUE    WAITING  FOR   UNACKED  OLDEST  CONSUMERS  POOLS\n"
+        "default  3        12 s  1        30 s    1          default"
     )
 
 

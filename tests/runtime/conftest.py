@@ -1,0 +1,213 @@
+"""A real Redis, and real workers that load the runtime package; each test has a database of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+HERE = Path(__file__).resolve().parent
+#: The package as the role copies it; where it lies in the container of the tests is told.
+PACKAGE = Path(
+    os.environ.get("RUNTIME_PACKAGE", str(HERE.parents[1] / "roles/celery/files/rootstock_worker"))
+)
+sys.path[:0] = [str(PACKAGE.parent), str(HERE)]
+
+
+def wait_for(check: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Poll until check() is true and return its value; AssertionError after the given seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
+class Broker:
+    """A redis-server that can be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        assert program, "no redis-server: make test-app runs these tests where there is one"
+        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always --save"
+        self.process = subprocess.Popen(
+            [program, *options.split(), "", "--dir", self.directory], stdout=subprocess.DEVNULL
+        )
+        client = self.client(0)
+
+        def answers() -> bool:
+            try:
+                return bool(client.ping())
+            except RedisError:
+                return False
+
+        wait_for(answers, 10, "redis-server answers")
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def client(self, database: int) -> "Redis[bytes]":
+        return Redis(port=self.port, db=database)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    broker = Broker(tmp_path_factory.mktemp("redis"))
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+class Stage:
+    """A broker's database, an application that uses it, and its workers."""
+
+    def __init__(self, server: Broker, directory: Path, **environment: str) -> None:
+        self.server, self.directory = server, directory
+        self.environment = os.environ | {
+            "PYTHONPATH": f"{PACKAGE.parent}:{HERE}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "VICTIM_BROKER": f"redis://127.0.0.1:{server.port}/1",
+            "VICTIM_EFFECTS": f"redis://127.0.0.1:{server.port}/2",
+            "ROOTSTOCK_DRAIN_SECONDS": "2",
+            "ROOTSTOCK_RETIRE_SECONDS": "60",
+            "ROOTSTOCK_GENERATION": "one",
+            "ROOTSTOCK_LIVE_GENERATION_FILE": str(directory / "generation"),
+            "ROOTSTOCK_QUEUES": "one",
+            **environment,
+        }
+        self.prefix = self.environment.get("VICTIM_PREFIX", "")
+        self.broker, self.effects = server.client(1), server.client(2)
+        self.workers: list[Worker] = []
+
+    def worker(
+        self, name: str = "a", concurrency: int = 1, hardened: bool = True, **environment: str
+    ) -> "Worker":
+        """A worker that consumes the queue `one`."""
+        worker = Worker(self, name, concurrency, hardened, environment)
+        self.workers.append(worker)
+        return worker
+
+    def python(self, code: str, **environment: str) -> str:
+        """Run code in the application's environment; return what it prints."""
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return result.stdout.strip()
+
+    def send(self, task: str, *arguments: Any, **options: Any) -> None:
+        """Publish a task of the application."""
+        call = f"app.send_task('victim.{task}', {list(arguments)!r}, **{options!r})"
+        self.python(f"from victim import app; {call}")
+
+    def letters(self, *arguments: str, status: int = 0) -> str:
+        """Run the command for dead letters; return what it prints."""
+        result = subprocess.run(
+            [sys.executable, "-m", "rootstock_worker.dead_letters", "victim", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert result.returncode == status, result.stderr
+        return result.stdout + result.stderr
+
+    def count(self, name: str, key: str) -> int:
+        """How often a task has said that."""
+        return self.effects.lrange(name, 0, -1).count(key.encode())
+
+    def done(self, key: str) -> int:
+        return self.count("done", key)
+
+    def begun(self, key: str) -> int:
+        return self.count("begun", key)
+
+    def held(self) -> int:
+        """Unacknowledged messages of all processes."""
+        names = self.broker.keys(f"{self.prefix}unacked.*") + self.broker.keys(f"{self.prefix}unacked")
+        return sum(int(self.broker.hlen(name)) for name in names)
+
+
+class Worker:
+    """`celery worker` in a process group of its own."""
+
+    def __init__(
+        self, stage: Stage, name: str, concurrency: int, hardened: bool, environment: dict[str, str]
+    ) -> None:
+        self.stage, self.name = stage, name
+        self.log = stage.directory / f"{name}-{len(stage.workers)}.log"
+        self.heartbeat_file = stage.directory / f"{name}.heartbeat"
+        command = ["-A", "victim", "worker", "-Q", "one", "-O", "fair", "--without-mingle"]
+        command += ["--loglevel", "INFO", "--hostname", f"{name}@test", "--concurrency", str(concurrency)]
+        command += ["-I", "rootstock_worker.install"] if hardened else []
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", *command],
+                env=stage.environment | {"ROOTSTOCK_HEARTBEAT_FILE": str(self.heartbeat_file), **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(self.ready, 30, f"{name} is ready")
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return f"{self.name}@test ready" in self.log.read_text()
+
+    def says(self, text: str, seconds: float = 15) -> None:
+        wait_for(lambda: text in self.log.read_text(), seconds, f"{self.name} says '{text}'")
+
+    def heartbeat(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.heartbeat_file.read_text())
+        return found
+
+    def kill(self, whole: bool = True) -> None:
+        """SIGKILL, to all its processes or only to the main one."""
+        if whole:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Warm shutdown."""
+        self.process.terminate()
+        self.process.wait(30)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+
+
+@pytest.fixture
+def stage(server: Broker, tmp_path: Path) -> Iterator[Stage]:
+    server.client(0).flushall()
+    found = Stage(server, tmp_path)
+    yield found
+    for worker in found.workers:
+        worker.end()

@@ -1,0 +1,124 @@
+"""What a dead worker held goes back at once; what a live one holds does not, however long it takes."""
+
+import time
+
+import pytest
+
+from conftest import Broker, Stage, wait_for
+
+
+def test_what_a_killed_worker_held_runs_again_when_it_is_back(stage: Stage) -> None:
+    worker = stage.worker()
+    stage.send("record", "held", 30)
+    wait_for(lambda: stage.begun("held") == 1, 15, "it runs")
+    worker.kill()
+    assert stage.held() == 1
+    begun = time.monotonic()
+    stage.worker()
+    wait_for(lambda: stage.begun("held") == 2, 10, "it runs again")
+    assert time.monotonic() - begun < 10
+    assert stage.held() == 1
+
+
+def test_without_the_package_it_waits_for_the_visibility_timeout(stage: Stage) -> None:
+    """The control: the test above would be of no worth if kombu did the same."""
+    worker = stage.worker(hardened=False)
+    stage.send("record", "held", 30)
+    wait_for(lambda: stage.begun("held") == 1, 15, "it runs")
+    worker.kill()
+    stage.worker(hardened=False)
+    stage.send("record", "other")
+    wait_for(lambda: stage.done("other"), 15, "the worker works")
+    time.sleep(5)
+    assert stage.begun("held") == 1
+
+
+def test_another_worker_of_the_host_gives_it_back(stage: Stage) -> None:
+    """The program of a retired generation does not come back."""
+    first = stage.worker("a")
+    stage.send("record", "held", 30)
+    wait_for(lambda: stage.begun("held") == 1, 15, "it runs")
+    stage.worker("b")
+    first.kill()
+    wait_for(lambda: stage.begun("held") == 2, 10, "the other one runs it")
+
+
+def test_what_a_live_worker_holds_is_not_delivered_again(stage: Stage) -> None:
+    stage.worker("a")
+    stage.send("record", "long", 12)
+    wait_for(lambda: stage.begun("long") == 1, 15, "it runs")
+    second = stage.worker("b")
+    second.kill()
+    stage.worker("b")
+    wait_for(lambda: stage.done("long"), 20, "it is done")
+    assert stage.begun("long") == 1
+    wait_for(lambda: stage.held() == 0, 5, "it is acknowledged")
+
+
+def test_of_another_machine_it_waits_for_the_visibility_timeout(stage: Stage) -> None:
+    """Whether a process on another machine lives cannot be told from here."""
+    stage.environment["VICTIM_VISIBILITY_TIMEOUT"] = "8"
+    worker = stage.worker("a")
+    stage.send("record", "elsewhere", 30)
+    wait_for(lambda: stage.begun("elsewhere") == 1, 15, "it runs")
+    worker.kill()
+    (holder,) = stage.broker.smembers("rootstock.holders")
+    node, _, rest = holder.decode().split("|", 2)
+    moved = "|".join((node.replace("a@", "c@"), "another:machine", rest))
+    for name in ("unacked", "unacked_index"):
+        stage.broker.rename(f"{name}.{holder.decode()}", f"{name}.{moved}")
+    stage.broker.srem("rootstock.holders", holder)
+    stage.broker.sadd("rootstock.holders", moved)
+    begun = time.monotonic()
+    stage.worker("b")
+    wait_for(lambda: stage.begun("elsewhere") == 2, 20, "it runs again")
+    assert time.monotonic() - begun > 3
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all processes", "the main process alone"])
+def test_no_child_outlives_its_worker(stage: Stage, whole: bool) -> None:
+    worker = stage.worker()
+    stage.send("record", "orphan", 4)
+    wait_for(lambda: stage.begun("orphan") == 1, 15, "it runs")
+    worker.kill(whole)
+    time.sleep(6)
+    assert stage.done("orphan") == 0
+
+
+def test_what_was_not_begun_goes_back_when_a_worker_ends(stage: Stage) -> None:
+    stage.environment["ROOTSTOCK_DRAIN_SECONDS"] = "1"
+    worker = stage.worker(concurrency=1)
+    stage.send("record", "slow", 20)
+    wait_for(lambda: stage.begun("slow") == 1, 15, "it runs")
+    worker.stop()
+    assert stage.held() == 0
+    assert stage.broker.llen("one") == 1
+    # It is no poison: nobody died of it.
+    assert b"rootstock_deliveries" not in stage.broker.lindex("one", 0)
+
+
+def test_a_redis_that_was_killed_does_not_end_or_stall_a_worker(stage: Stage, server: Broker) -> None:
+    worker = stage.worker(concurrency=2)
+    stage.send("record", "meanwhile", 4)
+    wait_for(lambda: stage.begun("meanwhile") == 1, 15, "it runs")
+    server.kill()
+    time.sleep(1)
+    server.start()
+    stage.send("record", "after")
+    wait_for(lambda: stage.done("after"), 15, "it consumes again")
+    wait_for(lambda: stage.done("meanwhile"), 15, "what ran ends")
+    wait_for(lambda: stage.held() == 0, 10, "all is acknowledged")
+    time.sleep(3)
+    assert (stage.done("meanwhile"), stage.done("after")) == (1, 1)
+    assert worker.process.poll() is None
+
+
+def test_a_prefix_is_kept_to(stage: Stage) -> None:
+    stage.environment["VICTIM_PREFIX"] = stage.prefix = "q:"
+    worker = stage.worker()
+    stage.send("record", "prefixed", 30)
+    wait_for(lambda: stage.begun("prefixed") == 1, 15, "it runs")
+    worker.kill()
+    stage.worker()
+    wait_for(lambda: stage.begun("prefixed") == 2, 10, "it runs again")
+    assert {key for key in stage.broker.keys("*") if not key.startswith(b"q:")} == set()

@@ -1,0 +1,49 @@
+"""A Celery application without Django: what the runtime package must work with is no more than this."""
+
+import os
+import signal
+import time
+
+from celery import Celery, Task
+from kombu import Queue
+from redis import Redis
+
+app = Celery("victim", broker=os.environ["VICTIM_BROKER"])
+app.conf.update(
+    task_acks_late=True,
+    task_default_queue="one",
+    task_queues=[Queue("one"), Queue("two")],
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": float(os.environ.get("VICTIM_VISIBILITY_TIMEOUT", "3600")),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5.0,
+        "global_keyprefix": os.environ.get("VICTIM_PREFIX", ""),
+    },
+)
+effects = Redis.from_url(os.environ["VICTIM_EFFECTS"])
+
+
+@app.task(bind=True)
+def record(self: Task, key: str, seconds: float = 0) -> None:
+    """Says that it has begun, takes its time, says that it is done."""
+    effects.rpush("begun", key)
+    time.sleep(seconds)
+    effects.rpush("done", key)
+
+
+@app.task(bind=True)
+def die(self: Task, key: str) -> None:
+    """Kills its process."""
+    effects.rpush("begun", key)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def process() -> None:
+    effects.rpush("children", os.getpid())
