@@ -46,6 +46,9 @@ class Ledger:
     acknowledged: list[str] = field(default_factory=list)
     #: The errors of those of which nobody knows whether they were published.
     failed: dict[str, str] = field(default_factory=dict)
+    #: When (seconds since 1970) each was about to be published, and to which queue.
+    published: dict[str, float] = field(default_factory=dict)
+    queues: dict[str, str] = field(default_factory=dict)
     #: Seconds of CPU time; None while the producer runs, or if it did not end by itself.
     cpu_seconds: float | None = None
 
@@ -57,8 +60,9 @@ class Ledger:
             if not line.endswith("\n"):
                 break
             match json.loads(line):
-                case ["attempted", key, _]:
+                case ["attempted", key, queue, when]:
                     ledger.attempted.append(key)
+                    ledger.queues[key], ledger.published[key] = queue, when
                 case ["acknowledged", key]:
                     ledger.acknowledged.append(key)
                 case ["failed", key, error]:
@@ -171,14 +175,27 @@ class Producer:
     """Publishes diagnostics.tasks.record to all queues at a fixed rate, as a context manager.
 
     It is a process on the server, in a copy of the release that is live at its start: no deploy takes its
-    code away, and only its own end stops it.
+    code away, and only its own end stops it. Where nothing is deployed meanwhile the release itself will do
+    (`in_place`). One task in `long_every` takes some seconds; 0: none does.
     """
 
-    def __init__(self, stack: Stack, rate: float = 11, queues: Sequence[str] = QUEUES) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        rate: float = 11,
+        queues: Sequence[str] = QUEUES,
+        *,
+        long_every: int = 40,
+        in_place: bool = False,
+        user: str = APP,
+    ) -> None:
         self.run = secrets.token_hex(4)
         self._stack = stack
         self._rate = rate
         self._queues = queues
+        self._long_every = long_every
+        self._in_place = in_place
+        self._user = user
         self._unit = f"traffic-{self.run}"
         self._home = f"/var/tmp/{self._unit}"  # noqa: S108 - on the server, with a name nobody can guess
         self._stopped: Ledger | None = None
@@ -187,15 +204,24 @@ class Producer:
         home, host = self._home, self._stack.host
         program = base64.b64encode((Path(__file__).parent / "traffic_producer.py").read_bytes()).decode()
         # Followed links: the virtual environment may be shared by releases, and goes when the last one goes.
-        host.check_output(
-            f"install -d -m 0755 {home} && install -d -o {APP} {home}/ledger && "
+        copy = (
             f"cp -a /srv/{APP}/current/. {home}/release && if [ -L {home}/release/.venv ]; then "
-            f"rm {home}/release/.venv && cp -a /srv/{APP}/current/.venv/. {home}/release/.venv; fi && "
-            f"echo {program} | base64 -d >{home}/producer.py"
+            f"rm {home}/release/.venv && cp -a /srv/{APP}/current/.venv/. {home}/release/.venv; fi"
         )
-        arguments = [self.run, f"{self._rate:g}", ",".join(self._queues), f"{home}/ledger/ledger"]
+        link = f"ln -s $(readlink -f /srv/{APP}/current) {home}/release"
         host.check_output(
-            f"systemd-run --quiet --collect --unit {self._unit} --uid {APP} "
+            f"install -d -m 0755 {home} && install -d -o {self._user} {home}/ledger && "
+            f"{link if self._in_place else copy} && echo {program} | base64 -d >{home}/producer.py"
+        )
+        arguments = [
+            self.run,
+            f"{self._rate:g}",
+            f"{self._long_every}",
+            ",".join(self._queues),
+            f"{home}/ledger/ledger",
+        ]
+        host.check_output(
+            f"systemd-run --quiet --collect --unit {self._unit} --uid {self._user} "
             f"--working-directory {home}/release --setenv PYTHONPATH={home}/release "
             f"/usr/local/lib/rootstock/with-env /etc/{APP}/app.env -- "
             f"{home}/release/.venv/bin/python {home}/producer.py {shlex.join(arguments)}"

@@ -1,11 +1,11 @@
 """Publishes tasks that leave a row, at a fixed rate, until it gets TERM: see Producer in traffic.py.
 
-Runs on the server, in a copy of the application's release and in its environment. Arguments: the run that all
-keys begin with; tasks per second; the queues, separated by commas; the file of the ledger. Each line of the
-ledger is a JSON array that begins with one of
-    attempted     key, queue   written before the task is published
-    acknowledged  key          on the disk (fsync) after apply_async has returned
-    failed        key, error   apply_async has raised: published or not, nobody knows
+Runs on the server, in the application's release and in its environment. Arguments: the run that all keys begin
+with; tasks per second; one task in how many takes long (0: none); the queues, separated by commas; the file of
+the ledger. Each line of the ledger is a JSON array that begins with one of
+    attempted     key, queue, seconds since 1970   written before the task is published
+    acknowledged  key                              on the disk (fsync) after apply_async has returned
+    failed        key, error                       apply_async has raised: published or not, nobody knows
     stopped       seconds of CPU time: the last line
 """
 
@@ -21,8 +21,6 @@ from types import FrameType
 
 import django
 
-#: One task in so many takes the longer time: the workers must keep up on a busy machine as well.
-LONG_EVERY = 40
 LONG_SECONDS = (3.0, 10.0)
 SHORT_SECONDS = (0.0, 0.05)
 
@@ -35,7 +33,7 @@ def stop(signal_number: int, frame: FrameType | None) -> None:
     stopping = True
 
 
-def main(run: str, rate: str, queues: str, path: str) -> None:
+def main(run: str, rate: str, long_every: str, queues: str, path: str) -> None:
     """Publishes until it is stopped. The schedule is fixed: what was held up is published right after."""
     django.setup()
     from diagnostics.tasks import record
@@ -43,7 +41,7 @@ def main(run: str, rate: str, queues: str, path: str) -> None:
 
     # As in shop/wsgi.py: who waits for no result needs no connection to the results.
     app.backend_cls = "disabled://"
-    names = queues.split(",")
+    names, every = queues.split(","), int(long_every)
     chance = random.Random(run)  # noqa: S311 - how long a task sleeps is no secret
     begun = time.monotonic()
     with Path(path).open("x") as ledger:
@@ -53,8 +51,9 @@ def main(run: str, rate: str, queues: str, path: str) -> None:
             if stopping:
                 break
             key, queue = f"{run}/{number}", names[number % len(names)]
-            seconds = chance.uniform(*(SHORT_SECONDS if (number + 1) % LONG_EVERY else LONG_SECONDS))
-            note(ledger, "attempted", key, queue)
+            takes_long = every and (number + 1) % every == 0
+            seconds = chance.uniform(*(LONG_SECONDS if takes_long else SHORT_SECONDS))
+            note(ledger, "attempted", key, queue, time.time())
             try:
                 # Nothing tries again behind the ledger's back: each key is published once at most.
                 record.apply_async((key, round(seconds, 3)), queue=queue, retry=False)

@@ -76,9 +76,9 @@ def test_a_redelivered_task_that_was_done_once_is_no_fault() -> None:
 
 
 LINES = [
-    ["attempted", "r/0", "default"],
+    ["attempted", "r/0", "default", 1000.5],
     ["acknowledged", "r/0"],
-    ["attempted", "r/1", "critical"],
+    ["attempted", "r/1", "critical", 1001.5],
     ["failed", "r/1", "OperationalError: refused"],
     ["stopped", 1.5],
 ]
@@ -86,7 +86,15 @@ LINES = [
 
 def test_the_ledger_is_read_as_it_is_written() -> None:
     ledger = Ledger.parse("r", "".join(json.dumps(line) + "\n" for line in LINES))
-    assert ledger == Ledger("r", ["r/0", "r/1"], ["r/0"], {"r/1": "OperationalError: refused"}, 1.5)
+    assert ledger == Ledger(
+        "r",
+        ["r/0", "r/1"],
+        ["r/0"],
+        {"r/1": "OperationalError: refused"},
+        published={"r/0": 1000.5, "r/1": 1001.5},
+        queues={"r/0": "default", "r/1": "critical"},
+        cpu_seconds=1.5,
+    )
 
 
 def test_a_line_that_is_being_written_is_left_out() -> None:
