@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from generations import live
-from stack import APP, Stack, wait_for
+from stack import APP, Stack
 
 REDIS = "redis-server"
 
