@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from generations import live
-from stack import APP, Stack, wait_for
+from stack import APP, Stack
 
 REDIS = "redis-server"
 

@@ -207,7 +207,7 @@ class Broker:
                 ages.setdefault(queue, []).append(max(0.0, now - since))
         known = {queue for members in bindings.values() for _, _, queue in members}
         waiting = self.waiting(known | set(named))
-        since = self.waiting_since(queue for queue, count in waiting.items() if count)
+        published = self.waiting_since(queue for queue, count in waiting.items() if count)
         return {
             "unacknowledged": sum(
                 int(self.client.zcard(f"{self.prefix}{self.channel.unacked_index_key}{holder}"))
@@ -218,7 +218,7 @@ class Broker:
                 {
                     "name": queue,
                     "waiting": waiting.get(queue, 0),
-                    "oldest_waiting": max(0.0, now - since[queue]) if queue in since else None,
+                    "oldest_waiting": max(0.0, now - published[queue]) if queue in published else None,
                     "unacknowledged": len(ages.get(queue, [])),
                     "oldest_unacknowledged": max(ages[queue]) if queue in ages else None,
                 }
