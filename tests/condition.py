@@ -3,7 +3,7 @@
 import time
 
 from generations import live
-from stack import APP, Stack, wait_for
+from stack import APP, Stack
 from traffic import QUEUES
 
 #: What systemd runs of the stack.

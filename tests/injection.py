@@ -1,8 +1,10 @@
 """Ways to break a deployed stack, and to make it good again: what is broken in a block is whole after it."""
 
+import base64
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from generations import live
 from stack import APP, Stack
@@ -85,29 +87,146 @@ def drop_in(stack: Stack, unit: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def program_settings(stack: Stack, programs: Iterable[str], substitution: str) -> Iterator[None]:
-    """Stanzas of Supervisor's, changed by a `sed` expression; their programs are started anew."""
+    """Stanzas of Supervisor's, changed by a `sed` expression; their programs are started anew, and again after it."""
     names = list(programs)
-    files = {
-        stack.host.check_output(
-            "grep --files-with-matches --recursive --fixed-strings %s /etc/supervisor/conf.d /etc/supervisor/rootstock",
-            f"[program:{name}]",
-        ).split()[0]
-        for name in names
-    }
-    for file in files:
-        stack.host.check_output(
-            "cp -p %s /run/faults-$(basename %s) && sed -i -E %s $(readlink -f %s)",
-            file,
-            file,
-            substitution,
-            file,
-        )
+    find = "grep -lrF %s /etc/supervisor/conf.d /etc/supervisor/rootstock"
+    stanzas = {name: stack.host.check_output(find, f"[program:{name}]").splitlines()[0] for name in names}
+    kept = "/run/faults-stanzas"
+    stack.host.check_output(f"mkdir {kept} && cp -p {' '.join(set(stanzas.values()))} {kept}")
     try:
-        stack.host.check_output(f"supervisorctl reread && supervisorctl update {' '.join(names)}")
+        for name, file in stanzas.items():
+            sed = f"/^\\[program:{re.escape(name)}\\]/,/^\\[/ {{ {substitution} }}"
+            before = stack.host.check_output("sha256sum %s", file)
+            stack.host.check_output("sed -i -E %s %s", sed, file)
+            assert stack.host.check_output("sha256sum %s", file) != before, f"{substitution} changes nothing"
+        update(stack, names)
         yield
     finally:
-        for file in files:
-            stack.host.check_output(
-                "cat /run/faults-$(basename %s) >%s && rm /run/faults-$(basename %s)", file, file, file
-            )
-        stack.host.check_output(f"supervisorctl reread && supervisorctl update {' '.join(names)}")
+        for file in set(stanzas.values()):
+            stack.host.check_output("cp -p %s/$(basename %s) %s", kept, file, file)
+        stack.host.check_output(f"rm -r {kept}")
+        update(stack, names)
+
+
+def update(stack: Stack, programs: Iterable[str]) -> None:
+    """Has Supervisor run these programs as their stanzas say now."""
+    names = list(programs)
+    stack.host.check_output(f"supervisorctl reread && supervisorctl update {' '.join(names)}")
+    for name in names:
+        # An exited one is started by nobody where that is what was changed.
+        if stack.programs()[name] in ("EXITED", "STOPPED", "FATAL"):
+            stack.host.check_output(f"supervisorctl start {name}")
+        wait_for(lambda name=name: program_pid(stack, name), 60, f"{name} runs")
+
+
+# --- The network inside the server: rules in a table of their own, which goes in any case.
+
+TABLE = "inet faults"
+
+
+@contextmanager
+def cut_from_redis(stack: Stack, user: str = APP) -> Iterator[None]:
+    """What a user's processes send to Redis is dropped, and what it sends to them; nobody is told."""
+    ports = ", ".join(own_ports(stack, user, 6379))
+    rules = f"""table {TABLE} {{
+        chain output {{
+            type filter hook output priority 0;
+            meta skuid {user} tcp dport 6379 drop
+            tcp sport 6379 tcp dport {{ {ports} }} drop
+        }}
+    }}"""
+    with firewall(stack, rules):
+        yield
+
+
+def own_ports(stack: Stack, user: str, port: int) -> list[str]:
+    """The local ports of a user's connections to a port of the server."""
+    uid = stack.host.check_output(f"id -u {user}")
+    found = stack.host.check_output(f"ss -Htne state established dport = :{port}").splitlines()
+    return [line.split()[2].rsplit(":", 1)[1] for line in found if f"uid:{uid} " in line + " "]
+
+
+@contextmanager
+def firewall(stack: Stack, rules: str) -> Iterator[None]:
+    """Rules of nftables in the tests' own table."""
+    stack.host.check_output("printf %s %s | nft -f -", "%s", rules)
+    try:
+        yield
+    finally:
+        stack.host.check_output(f"nft delete table {TABLE}")
+
+
+# --- Disks
+
+
+@contextmanager
+def small_disk(stack: Stack, directory: str, owner: str, unit: str, mebibytes: int) -> Iterator[None]:
+    """A file system of that size instead of a directory whose unit is stopped meanwhile; its files move along."""
+    host, copy = stack.host, f"{directory}.faults"
+    host.check_output(f"systemctl stop {unit} && cp -a {directory} {copy}")
+    mounted = f"mount -t tmpfs -o size={mebibytes}m,mode=0750,uid={owner},gid={owner} faults {directory}"
+    host.check_output(f"{mounted} && cp -a {copy}/. {directory}/ && systemctl start {unit}")
+    try:
+        yield
+    finally:
+        # What was written meanwhile counts, so it moves back.
+        host.run(f"rm -f {directory}/filler")
+        host.check_output(f"systemctl stop {unit} && rm -rf {copy} && cp -a {directory} {copy}")
+        host.check_output(
+            f"umount {directory} && rm -rf {directory} && mv {copy} {directory} && systemctl start {unit}"
+        )
+
+
+def fill(stack: Stack, directory: str) -> None:
+    """Leaves no room in a file system."""
+    stack.host.run(f"dd if=/dev/zero of={directory}/filler bs=64k status=none; sync -f {directory}")
+    assert stack.host.check_output(f"df --output=avail {directory} | tail -n 1").strip() == "0"
+
+
+# --- A slow database
+
+
+class SlowDatabase:
+    """The way of the application to PostgreSQL, and how long each of its messages takes on it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def delay(self, seconds: float) -> None:
+        self._stack.host.check_output(f"echo {seconds:g} >{DELAY}")
+
+
+DELAY = "/run/faults-delay"
+
+
+@contextmanager
+def slow_database(stack: Stack) -> Iterator[SlowDatabase]:
+    """All connections of the application to PostgreSQL lead through a proxy of the tests'."""
+    database = SlowDatabase(stack)
+    database.delay(0)
+    program = base64.b64encode((Path(__file__).parent / "slow_proxy.py").read_bytes()).decode()
+    stack.host.check_output(
+        f"echo {program} | base64 -d >/run/faults-proxy.py && systemd-run --quiet --collect --unit faults-proxy "
+        f"python3 /run/faults-proxy.py 6432 5432 {DELAY}"
+    )
+    wait_for(lambda: listeners(stack, 6432), 10, "the proxy listens")
+    rules = f"""table {TABLE} {{
+        chain output {{
+            type nat hook output priority -100;
+            meta skuid {APP} tcp dport 5432 redirect to :6432
+        }}
+    }}"""
+    try:
+        with firewall(stack, rules):
+            forget_connections(stack)
+            yield database
+    finally:
+        stack.host.check_output(f"systemctl stop faults-proxy; rm -f {DELAY} /run/faults-proxy.py")
+
+
+def forget_connections(stack: Stack) -> None:
+    """Ends the connections to the database that are kept and idle: the next ones are new."""
+    query = (
+        f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{APP}' and state = 'idle'"  # noqa: S608
+    )
+    stack.host.check_output("runuser -u postgres -- psql -At -c %s", query)

@@ -83,10 +83,14 @@ class Stack:
 
     def __init__(self, host: Host, certificates: Path, app: str = APP, domain: str = DOMAIN) -> None:
         self.host, self.app, self.domain = host, app, domain
-        addresses = host.check_output("hostname -I").split()
-        self.address = next(a for a in addresses if ":" not in a)
+        self.find_address()
         self.certificate = certificates / f"{host.backend.get_hostname()}.crt"
         self.certificate.write_text(host.check_output(f"cat /etc/ssl/rootstock/{app}.crt"))
+
+    def find_address(self) -> None:
+        """Asks for the server's address, which may be another one after a start."""
+        addresses = self.host.check_output("hostname -I").split()
+        self.address = next(a for a in addresses if ":" not in a)
 
     def session(self) -> requests.Session:
         """A browser's session with the site through Nginx and TLS, its certificate checked."""

@@ -1,10 +1,13 @@
 """Tasks whose only purpose is to be watched by the tests of a deployment (DIAGNOSTIC_TASKS=1)."""
 
 import os
+import signal
 import time
+from datetime import datetime
 from typing import Any
 
 from celery import Task, shared_task
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from diagnostics.models import Effect
@@ -31,15 +34,33 @@ def allocate(mebibytes: int) -> int:
     return os.getpid()
 
 
-@shared_task(bind=True)
+# A database that is away for a while is no reason to fail: tried again each second or so, for some minutes.
+@shared_task(
+    bind=True,
+    autoretry_for=(OperationalError, InterfaceError),
+    retry_backoff=1,
+    retry_backoff_max=5,
+    max_retries=60,
+)
 def record(self: Task, key: str, seconds: float = 0) -> None:
     """Sleeps, then leaves one row: it is written at the end, so what was cut short has left none."""
     started_at = timezone.now()
     time.sleep(seconds)
+    _leave(self, key, started_at)
+
+
+@shared_task(bind=True)
+def end_process(self: Task, key: str) -> None:
+    """Leaves a row, then ends the process that runs it, each time."""
+    _leave(self, key, timezone.now())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _leave(task: Task, key: str, started_at: datetime) -> None:
     Effect.objects.create(
         key=key,
         started_at=started_at,
-        node=self.request.hostname,
+        node=task.request.hostname,
         pid=os.getpid(),
-        redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
+        redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
     )

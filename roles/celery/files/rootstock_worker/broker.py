@@ -192,11 +192,18 @@ def on_init(sender: Any, **_: object) -> None:
     """The worker knows its name and has not connected yet."""
     State.holder = Holder.this(sender.hostname)
     conf = sender.app.conf
-    conf.broker_transport_options = {
-        **(conf.broker_transport_options or {}),
+    own = {
         "unacked_key": State.holder.unacked_key,
         "unacked_index_key": State.holder.unacked_index_key,
     }
+    # The options of an application whose settings have a prefix (CELERY_…) win over what is assigned here, so
+    # they are added to.
+    if conf.broker_transport_options:
+        conf.broker_transport_options.update(own)
+    else:
+        conf.broker_transport_options = own
+    if conf.broker_transport_options.get("unacked_key") != State.holder.unacked_key:
+        raise RuntimeError("the worker's transport options do not hold: its messages would not be its own")
 
 
 def install() -> None:

@@ -1,0 +1,209 @@
+"""Rows 10, 11, 13 and 14: Redis is full, is emptied next door, cannot write, or reads a torn file."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from injection import REDIS, fill, main_pid, program_settings, small_disk, worker
+from stack import Stack, broker_setting, wait_for
+from traffic import QUEUES
+from trial import IN_FLIGHT, Flow, Trial
+
+FILES = "/var/lib/redis/appendonlydir"
+LOG = "/var/log/redis/redis-server.log"
+#: Publishes that are refused while Redis can take nothing: at 20 a second, about ten seconds.
+REFUSED = 200
+
+
+def refused(flow: Flow, reason: str) -> None:
+    """Waits until publishers have been told so many times, and of nothing else."""
+    wait_for(lambda: len(flow.producer.ledger().failed) >= REFUSED, 60, "publishes are refused")
+    reasons = flow.producer.ledger().failed.values()
+    assert [found for found in reasons if reason not in found] == []
+
+
+def redis(stack: Stack, code: str, **arguments: object) -> object:
+    """What code prints that asks `server`, the Redis of the broker."""
+    connect = "import os, redis\nserver = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'])\n"
+    return stack.python(connect + code, arguments)
+
+
+#: A queue whose length nobody but the test changes.
+UNCONSUMED = "nobody-consumes-this"
+MESSAGES = 200
+
+
+def publish_unconsumed(stack: Stack) -> int:
+    """Fills the queue; returns the length of a message."""
+    code = (
+        "from shop.celery import app\n"
+        "server.delete(arguments['queue'])\n"
+        "for number in range(arguments['count']):\n"
+        "    app.send_task('diagnostics.tasks.record', [f'waiting/{number}'], queue=arguments['queue'])\n"
+        "print(len(server.lindex(arguments['queue'], 0)))"
+    )
+    return int(str(redis(stack, code, count=MESSAGES, queue=UNCONSUMED)))
+
+
+def unconsumed(stack: Stack) -> int:
+    """How many messages are in that queue."""
+    return int(str(redis(stack, "print(server.llen(arguments['queue']))", queue=UNCONSUMED)))
+
+
+# --- 10: maxmemory
+
+
+def memory_is_full(trial: Trial) -> None:
+    stack = trial.stack
+    with trial.traffic() as flow:
+        with broker_setting(stack, "maxmemory", "1mb"):
+            refused(flow, "maxmemory")
+            relief = time.time()
+        flow.flows_again(relief, 60, give_up=120)
+        flow.account(in_flight=sum(IN_FLIGHT.values()))
+
+
+@pytest.mark.row("10")
+def test_redis_at_its_memory_limit(trial: Trial) -> None:
+    memory_is_full(trial)
+
+
+@pytest.mark.row("10")
+@pytest.mark.control("maxmemory-policy allkeys-lru")
+def test_redis_at_its_memory_limit_that_evicts(trial: Trial) -> None:
+    """Nobody is refused, and what waits is gone."""
+    with broker_setting(trial.stack, "maxmemory-policy", "allkeys-lru"):
+        publish_unconsumed(trial.stack)
+        with broker_setting(trial.stack, "maxmemory", "1mb"):
+            redis(trial.stack, "server.set('faults', 'x')\nserver.delete('faults')\nprint('null')")
+            trial.measure("lost", MESSAGES - unconsumed(trial.stack), at_most=0)
+
+
+# --- 11: FLUSHDB of the cache
+
+
+@pytest.mark.row("11")
+def test_the_cache_is_flushed(trial: Trial) -> None:
+    stack = trial.stack
+    flush = (
+        "from django.core.cache import cache\n"
+        "cache.set('faults', 1)\ncache.clear()\nprint(json.dumps(cache.get('faults')))"
+    )
+    with trial.traffic() as flow:
+        begun = time.time()
+        assert stack.python(flush) is None
+        flow.flows_again(begun, 10)
+        flow.account()
+
+
+@pytest.mark.row("11")
+@pytest.mark.control("cache in the broker's database")
+def test_the_cache_is_flushed_that_shares_the_database_of_the_broker(trial: Trial) -> None:
+    publish_unconsumed(trial.stack)
+    # What Django's cache.clear() does, in the database that the cache would then have.
+    redis(trial.stack, "server.flushdb()\nprint('null')")
+    trial.measure("lost", MESSAGES - unconsumed(trial.stack), at_most=0)
+
+
+# --- 13: the disk
+
+
+@pytest.mark.row("13")
+def test_the_disk_of_redis_is_full(trial: Trial) -> None:
+    stack = trial.stack
+    with small_disk(stack, FILES, "redis", REDIS, mebibytes=256):
+        with trial.traffic() as flow:
+            before = main_pid(stack, REDIS)
+            fill(stack, FILES)
+            refused(flow, "MISCONF")
+            assert "No space left" in stack.host.check_output(f"tail -n 50 {LOG}")
+            relief = time.time()
+            stack.host.check_output(f"rm {FILES}/filler")
+
+            def accepted() -> bool:
+                ledger = flow.producer.ledger()
+                return any(ledger.published[key] > relief for key in ledger.acknowledged[-5:])
+
+            trial.within("publishes accepted again", 5, relief, accepted, give_up=60)
+            flow.flows_again(relief, 60, give_up=120)
+            flow.account(in_flight=sum(IN_FLIGHT.values()))
+        assert main_pid(stack, REDIS) == before, "Redis was started anew"
+
+
+# --- 14: a torn file
+
+#: The last message and a half.
+CUT = 1.5
+
+
+def torn_file(trial: Trial) -> None:
+    stack, host = trial.stack, trial.stack.host
+    # Nobody else writes behind them.
+    host.check_output("supervisorctl stop all")
+    try:
+        size = publish_unconsumed(stack)
+        host.check_output(f"systemctl stop {REDIS}")
+        newest = host.check_output(f"ls -t {FILES}/*.incr.aof | head -n 1")
+        lines = int(host.check_output(f"wc -l <{LOG}"))
+        host.check_output(f"truncate --size=-{int(CUT * size)} {newest}")
+        begun = time.time()
+        host.run(f"systemctl start --no-block {REDIS}")
+        trial.within("Redis answers", 10, begun, lambda: "NOAUTH" in host.run("redis-cli ping").stdout)
+        trial.measure("tasks in the cut", 2)
+        trial.measure("lost", MESSAGES - unconsumed(stack), at_most=2)
+        said = host.check_output(f"tail -n +{lines + 1} {LOG}")
+        trial.measure("losses that the log does not report", 0 if "truncat" in said.lower() else 1, at_most=0)
+    finally:
+        host.run(f"systemctl start {REDIS}")
+        redis(stack, "server.delete(arguments['queue'])\nprint('null')", queue=UNCONSUMED)
+        host.check_output("supervisorctl start all")
+
+
+@pytest.mark.row("14")
+def test_the_file_of_redis_is_torn(trial: Trial) -> None:
+    torn_file(trial)
+
+
+@contextmanager
+def strict_loading(stack: Stack) -> Iterator[None]:
+    """Redis that does not start with a torn file; which is mended by Redis' own tool."""
+    config = "/etc/redis/redis.conf"
+    stack.host.check_output(f"sed -i.faults 's/^aof-load-truncated .*/aof-load-truncated no/' {config}")
+    try:
+        yield
+    finally:
+        stack.host.check_output(f"mv {config}.faults {config}")
+        stack.host.run(f"systemctl restart {REDIS}")
+
+
+@pytest.mark.row("14")
+@pytest.mark.control("aof-load-truncated no")
+def test_the_file_of_redis_is_torn_and_it_is_strict(trial: Trial) -> None:
+    with strict_loading(trial.stack):
+        torn_file(trial)
+
+
+# --- 10 again: what Celery's own sample of a Supervisor file does
+
+
+@pytest.mark.row("10")
+@pytest.mark.control("startsecs=10, startretries=3")
+def test_redis_at_its_memory_limit_with_few_starts(trial: Trial) -> None:
+    stack = trial.stack
+    programs = [worker(stack, queue) for queue in QUEUES]
+    few = "s/^startretries=.*/startretries=3/; s/^startsecs=.*/startsecs=10/"
+    with program_settings(stack, programs, few):
+        with trial.traffic() as flow:
+            with broker_setting(stack, "maxmemory", "1mb"):
+                wait_for(
+                    lambda: (
+                        "FATAL" in stack.programs().values()
+                        or len(flow.producer.ledger().failed) > 3 * REFUSED
+                    ),
+                    120,
+                    "the workers have given up, or have not",
+                )
+                relief = time.time()
+            flow.flows_again(relief, 60, give_up=60)

@@ -1,0 +1,127 @@
+"""Rows 25 and 26: the server is started anew, and its clock is moved."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from condition import ailments
+from injection import program_settings, worker
+from stack import APP, Stack, wait_for
+from traffic import Producer, effects, settle, start_long_task
+from trial import IN_FLIGHT, Flow, Trial
+
+BEAT = f"{APP}-beat"
+POOL = "default"
+HOUR = 3600
+
+
+# --- 26: the clock
+
+
+class Clock:
+    """The clock of one program, which is wrong by so many seconds; the time that passes is right."""
+
+    PATH = "/run/faults-clock"
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def wrong_by(self, seconds: int) -> None:
+        self._stack.host.check_output(f"echo {seconds:+d} >{self.PATH}")
+
+
+@contextmanager
+def own_clock(stack: Stack, program: str) -> Iterator[Clock]:
+    """Gives a program a clock of its own that can be moved while it runs."""
+    clock = Clock(stack)
+    clock.wrong_by(0)
+    library = stack.host.check_output("ls /usr/lib/*/faketime/libfaketimeMT.so.1")
+    # The clock that only counts is right, as it is when the time is set: waits and timeouts do not change.
+    variables = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": clock.PATH,
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    text = ",".join(f'{name}="{value}"' for name, value in variables.items())
+    with program_settings(stack, [program], f"s|^environment=|environment={text},|"):
+        yield clock
+    stack.host.check_output(f"rm {clock.PATH}")
+
+
+@pytest.mark.row("26")
+@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+def test_the_clock_of_beat_is_moved(trial: Trial, jump: int) -> None:
+    stack = trial.stack
+    interval = stack.python("from shop.celery import app\nprint(app.conf.beat_schedule['sweep']['schedule'])")
+
+    def ticks() -> int:
+        # Counted: what the log says of the time is wrong.
+        log = f"cat $(ls -rt /var/log/{APP}/{BEAT}.log*) | grep -c 'Sending due task sweep '"
+        return int(stack.host.run(log).stdout)
+
+    with own_clock(stack, BEAT) as clock:
+        before = ticks()
+        wait_for(lambda: ticks() > before, 3 * interval, "beat has sent a tick")
+        clock.wrong_by(jump)
+        before, begun = ticks(), time.time()
+        time.sleep(3.5 * interval)
+        sent = ticks() - before
+    due = (time.time() - begun) / interval
+    trial.measure("ticks", sent)
+    trial.measure("more ticks than are due", max(0, sent - int(due) - 1), at_most=0)
+
+
+@pytest.mark.row("26")
+@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+def test_the_clock_of_a_worker_is_moved(trial: Trial, jump: int) -> None:
+    stack = trial.stack
+    with own_clock(stack, worker(stack, POOL)) as clock:
+        # Rows that this worker writes have its time, so the traffic leaves its queue alone.
+        with trial.traffic(queues=("critical", "low-priority")) as flow:
+            task = start_long_task(stack, POOL, seconds=25)
+            clock.wrong_by(jump)
+            begun = time.time()
+            # Workers look for what nobody has acknowledged every ten seconds.
+            wait_for(lambda: effects(stack, task.key), 60, "the long task has ended")
+            assert time.time() - begun > 15, "too short to show anything"
+            flow.account()
+    found = effects(stack, task.key)
+    trial.measure("done twice", len(found) - 1, at_most=0)
+    trial.measure("delivered again", sum(effect.redelivered for effect in found), at_most=0)
+
+
+# --- 25: a reboot
+
+#: Published before it, more than the workers can do until then.
+TASKS = 300
+
+
+@pytest.mark.row("25")
+@pytest.mark.last
+def test_the_server_is_started_anew(trial: Trial) -> None:
+    stack = trial.stack
+    name = stack.host.backend.get_hostname()
+    with Producer(stack, 100, long_every=20, in_place=True) as producer:
+        wait_for(lambda: len(producer.ledger().acknowledged) > TASKS, 60, "tasks wait")
+        ledger = producer.stop()
+    stack.host.check_output("touch /run/faults-before")
+    # As a machine is switched off: systemd has its time, then all that is left is killed.
+    docker("stop", "--signal", "SIGRTMIN+3", "--time", "120", name)
+    begun = time.time()
+    docker("start", name)
+    stack.find_address()
+    trial.within("all services healthy", 60, begun, lambda: not ailments(stack), give_up=120)
+    assert not stack.host.file("/run/faults-before").exists, "it was not started anew"
+    left = settle(stack, 120)
+    Flow(trial, producer).note(
+        ledger, effects(stack, f"{producer.run}/"), left, in_flight=sum(IN_FLIGHT.values())
+    )
+
+
+def docker(*arguments: str) -> None:
+    subprocess.run(["docker", *arguments], check=True, capture_output=True)
