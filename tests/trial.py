@@ -23,7 +23,7 @@ POLL = 0.1
 
 
 class PromiseBroken(AssertionError):
-    """Measured, and worse than what was promised. No other error is one: it says nothing about the promise."""
+    """Measured, and worse than promised. No other error is one: it says nothing about the promise."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def finished(stack: Stack, run: str, since: float) -> dict[str, float]:
     """When (seconds since 1970) tasks of a run ended, of those since that time; {} while nobody can say."""
     query = (
         "select key, extract(epoch from min(finished_at)) from diagnostics_effect "
-        f"where key like '{run}/%' and finished_at >= to_timestamp({since:f}) group by key"
+        f"where key like '{run}/%' and finished_at >= to_timestamp({since:f}) group by key"  # noqa: S608 - the run is hexadecimal
     )
     rows = sql(stack, query)
     return {key: float(when) for key, when in (row.split("|") for row in rows)}

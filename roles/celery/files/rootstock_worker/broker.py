@@ -119,6 +119,15 @@ class Guard:
     #: A worker that ends in order gives back what it had not begun: nobody died of that.
     _ends_in_order = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # After the application's transport options, which may name keys for all.
+        if State.holder:
+            self.unacked_key, self.unacked_index_key = (
+                State.holder.unacked_key,
+                State.holder.unacked_index_key,
+            )
+
     def recover(self) -> None:
         """Put back what nobody works on."""
         if State.holder is None:
@@ -191,19 +200,6 @@ class SentinelTransport(redis.SentinelTransport):
 def on_init(sender: Any, **_: object) -> None:
     """The worker knows its name and has not connected yet."""
     State.holder = Holder.this(sender.hostname)
-    conf = sender.app.conf
-    own = {
-        "unacked_key": State.holder.unacked_key,
-        "unacked_index_key": State.holder.unacked_index_key,
-    }
-    # The options of an application whose settings have a prefix (CELERY_…) win over what is assigned here, so
-    # they are added to.
-    if conf.broker_transport_options:
-        conf.broker_transport_options.update(own)
-    else:
-        conf.broker_transport_options = own
-    if conf.broker_transport_options.get("unacked_key") != State.holder.unacked_key:
-        raise RuntimeError("the worker's transport options do not hold: its messages would not be its own")
 
 
 def install() -> None:
