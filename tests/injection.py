@@ -87,7 +87,7 @@ def drop_in(stack: Stack, unit: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def program_settings(stack: Stack, programs: Iterable[str], substitution: str) -> Iterator[None]:
-    """Stanzas of Supervisor's, changed by a `sed` expression; their programs start anew, and again after it."""
+    """Stanzas of Supervisor's, changed by a `sed` expression; their programs start anew, now and after it."""
     names = list(programs)
     find = "grep -lrF %s /etc/supervisor/conf.d /etc/supervisor/rootstock"
     stanzas = {name: stack.host.check_output(find, f"[program:{name}]").splitlines()[0] for name in names}

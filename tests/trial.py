@@ -184,8 +184,8 @@ def first_done(ledger: Ledger, done: dict[str, float], since: float) -> dict[str
 def finished(stack: Stack, run: str, since: float) -> dict[str, float]:
     """When (seconds since 1970) tasks of a run ended, of those since that time; {} while nobody can say."""
     query = (
-        "select key, extract(epoch from min(finished_at)) from diagnostics_effect "
-        f"where key like '{run}/%' and finished_at >= to_timestamp({since:f}) group by key"  # noqa: S608 - the run is hexadecimal
+        "select key, extract(epoch from min(finished_at)) from diagnostics_effect "  # noqa: S608 - the run is hexadecimal
+        f"where key like '{run}/%' and finished_at >= to_timestamp({since:f}) group by key"
     )
     rows = sql(stack, query)
     return {key: float(when) for key, when in (row.split("|") for row in rows)}

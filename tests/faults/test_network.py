@@ -31,8 +31,8 @@ def cut(trial: Trial, seconds: float, at_most: float, *, restart: bool) -> None:
 
 def done_since(run: str, since: float) -> str:
     return (
-        "select count(*) from diagnostics_effect "
-        f"where key like '{run}/%' and finished_at > to_timestamp({since:f})"  # noqa: S608 - the run is hexadecimal
+        "select count(*) from diagnostics_effect "  # noqa: S608 - the run is hexadecimal
+        f"where key like '{run}/%' and finished_at > to_timestamp({since:f})"
     )
 
 

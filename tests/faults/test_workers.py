@@ -1,4 +1,4 @@
-"""Rows 1, 2, 18, 22, 38, 39 and 40: what becomes of tasks when those who run them end, or may not run them."""
+"""Rows 1, 2, 18, 22, 38, 39 and 40: what becomes of tasks whose workers end, or may not run them."""
 
 import base64
 import json
