@@ -73,11 +73,16 @@ test-app: setup ## the sample app against real PostgreSQL, Redis, worker and bro
 molecule: engine ## one Molecule scenario: SCENARIO=default
 	@scripts/molecule.sh $(SCENARIO)
 
+.PHONY: faults
+faults: engine ## break a deployed server: all rows of docs/promises.md, or ROW=5
+	@scripts/faults.sh $(ROW)
+
 .PHONY: test
 test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
 	@$(MAKE) --no-print-directory molecule SCENARIO=release
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
+	@$(MAKE) --no-print-directory molecule SCENARIO=faults
 
 .PHONY: test-all
 test-all: ## the same in full: deploys are killed between any two tasks, which takes long

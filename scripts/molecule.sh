@@ -11,7 +11,9 @@ shift
     exit 1
 }
 # Molecule only warns when a scenario has no tests.
-ls "molecule/$scenario/tests/"test_*.py >/dev/null 2>&1 || {
+# shellcheck disable=SC2016 # Molecule expands it
+tests=$(sed -n 's|^  directory: ${MOLECULE_PROJECT_DIRECTORY}/||p' "molecule/$scenario/molecule.yml")
+ls "${tests:-molecule/$scenario/tests}/"test_*.py >/dev/null 2>&1 || {
     echo "molecule: scenario '$scenario' has no tests" >&2
     exit 1
 }

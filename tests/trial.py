@@ -144,7 +144,8 @@ class Flow:
 
         def done() -> bool:
             times = first_done(self.producer.ledger(), finished(self.trial.stack, self.run, since), since)
-            when[:] = [max(times.values())] if None not in times.values() else []
+            known = [done for done in times.values() if done is not None]
+            when[:] = [max(known)] if len(known) == len(times) else []
             return bool(when)
 
         self.trial.within("consuming again", at_most, since, done, give_up=give_up, at=lambda: when[0])
