@@ -157,7 +157,7 @@ class World:
         if self.down:
             raise ConnectionRefusedError("refused")
         return [
-            {"name": name, "group": name, "inuse": True, "uid": os.getuid(), "stopwaitsecs": 600}
+            {"name": name, "group": name, "uid": os.getuid(), "stopwaitsecs": 600}
             for name, program in self.programs.items()
             if program.named
         ]
@@ -312,6 +312,16 @@ def test_what_somebody_else_was_faster_to_stop_stays_stopped(directory: Path) ->
     assert (web.state, world.calls) == ("STOPPED", [])
 
 
+def test_what_a_person_stopped_has_not_recovered_when_he_starts_it(directory: Path, printed: Lines) -> None:
+    world = World(directory, web=Program(state="FATAL"))
+    world.run(5)
+    world.programs["web"].state = "STOPPED"
+    world.run(60)
+    world.startProcess("web", False)
+    world.run(60)
+    assert printed() == ["web: FATAL, Exited too quickly; starting it"]
+
+
 def refuse(text: str) -> Callable[..., Any]:
     """A method of Supervisor's that fails."""
 
@@ -337,7 +347,7 @@ STANDS_STILL = Worker(written_until=1000)
 LOOP_STANDS_STILL = Worker(loop_until=1000)
 CONSUMES_NOTHING = Worker(polled_until=1000)
 NEVER_CONSUMED = Worker(never_polled=True)
-NEVER_CONNECTS = Worker(connected=False, polled_until=1000)
+NEVER_CONNECTS = Worker(connected=False, polled_until=1000, queues=[])
 LACKS_A_QUEUE = Worker(queues=[])
 ILL = {
     "stands still": (STANDS_STILL, 60, "no heartbeat for 65 s: the process stands still"),
@@ -470,7 +480,7 @@ def test_a_worker_that_connects_at_last_is_given_the_time_to_ask(directory: Path
     it = copy(NEVER_CONNECTS)
     world = World(directory, default=Program(worker=it))
     world.run(44)
-    it.connected = True
+    it.connected, it.queues = True, ["default"]
     world.run(25)
     it.polled_until = NEVER
     world.run(60)
@@ -503,11 +513,16 @@ def test_a_queue_that_comes_within_30_s_is_no_illness(directory: Path) -> None:
 
 
 def test_a_host_that_stood_still_gives_its_workers_a_moment(directory: Path) -> None:
-    world = World(directory, default=Program(worker=Worker()))
+    it = Worker()
+    world = World(directory, default=Program(worker=it))
     world.run(60)
     world.now += 3600
     # The watchdog wakes up before the worker does.
     world.watchdog.look()
+    # Its connection has died meanwhile.
+    it.polled_until = 1060
+    world.run(25)
+    it.polled_until = NEVER
     world.run(60)
     assert world.calls == []
 
@@ -528,6 +543,13 @@ def test_a_worker_that_does_not_stop_is_killed_after_30_s(directory: Path, print
     assert [call for _, call, _ in world.calls] == ["TERM", "KILL"]
     assert world.times("KILL")[0] - world.times("TERM")[0] == 30
     assert "default: it still runs 30 s after SIGTERM; SIGKILL to pid 100" in printed()
+
+
+def test_what_sigkill_does_not_end_is_killed_once(directory: Path) -> None:
+    world = World(directory, default=Program(worker=copy(CONSUMES_NOTHING), ends_after=None))
+    world.succeed = lambda program: None  # type: ignore[method-assign]
+    world.run(600)
+    assert [call for _, call, _ in world.calls] == ["TERM", "KILL"]
 
 
 def test_a_stop_that_takes_longer_than_any_may_is_ended(directory: Path) -> None:
@@ -716,11 +738,11 @@ def test_a_broker_that_hangs_or_is_gone_does_not_answer(server: Any, monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = closed.getsockname()
     assert not worker.answers(address)
-    assert not worker.answers(("no host\0", 6379))
+    assert not worker.answers(("x" * 70, 6379))
 
 
 def test_a_proxy_with_nobody_behind_it_does_not_answer(server: Any) -> None:
-    assert not worker.answers(server(lambda connection: connection.recv(64)))
+    assert not worker.answers(server(lambda connection: connection.recv(4096)))
 
 
 def test_a_broker_that_speaks_tls_answers(server: Any, tmp_path: Path) -> None:

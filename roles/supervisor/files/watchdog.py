@@ -143,7 +143,7 @@ class Watchdog:
 
     def observe(self, rpc: Supervisor, now: float) -> dict[str, dict[str, Any]]:
         """Supervisor's view of the programs that a file names: a replaced generation that drains has none."""
-        named = {(item["group"], item["name"]): item for item in rpc.getAllConfigInfo() if item["inuse"]}
+        named = {(item["group"], item["name"]): item for item in rpc.getAllConfigInfo()}
         processes: dict[str, dict[str, Any]] = {}
         for process in rpc.getAllProcessInfo():
             group, name = process["group"], process["name"]
