@@ -37,7 +37,7 @@ def cancelled(trial: Trial, give_up: float | None = None) -> None:
     with trial.traffic() as flow:
         begun = time.time()
         assert stack.python(code, {"node": node, "pool": POOL})
-        flow.flows_again(begun + 5, 60, give_up=give_up)
+        flow.flows_again(begun + 5, 90, give_up=give_up)
         flow.account(seconds=90)
 
 
@@ -50,7 +50,7 @@ def test_a_worker_that_does_not_consume(trial: Trial) -> None:
 @pytest.mark.control("no watchdog")
 def test_a_worker_that_does_not_consume_and_no_watchdog(trial: Trial) -> None:
     with without_the_watchdog(trial.stack, worker(trial.stack, POOL)):
-        cancelled(trial, give_up=65)
+        cancelled(trial, give_up=95)
 
 
 @pytest.mark.row("W2")
