@@ -86,7 +86,7 @@ class Stage:
             "PYTHONPATH": f"{PACKAGE.parent}:{HERE}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "VICTIM_BROKER": f"redis://127.0.0.1:{server.port}/1",
-            "VICTIM_EFFECTS": f"redis://127.0.0.1:{server.port}/2",
+            "VICTIM_EFFECTS": str(directory / "effects"),
             "ROOTSTOCK_DRAIN_SECONDS": "2",
             "ROOTSTOCK_RETIRE_SECONDS": "60",
             "ROOTSTOCK_GENERATION": "one",
@@ -95,7 +95,8 @@ class Stage:
             **environment,
         }
         self.prefix = self.environment.get("VICTIM_PREFIX", "")
-        self.broker, self.effects = server.client(1), server.client(2)
+        self.broker, self.effects = server.client(1), directory / "effects"
+        self.effects.touch()
         self.workers: list[Worker] = []
 
     def worker(
@@ -138,7 +139,7 @@ class Stage:
 
     def count(self, name: str, key: str) -> int:
         """How often a task has said that."""
-        return self.effects.lrange(name, 0, -1).count(key.encode())
+        return self.effects.read_text().splitlines().count(f"{name} {key}")
 
     def done(self, key: str) -> int:
         return self.count("done", key)

@@ -122,3 +122,33 @@ def test_a_prefix_is_kept_to(stage: Stage) -> None:
     stage.worker()
     wait_for(lambda: stage.begun("prefixed") == 2, 10, "it runs again")
     assert {key for key in stage.broker.keys("*") if not key.startswith(b"q:")} == set()
+
+
+def test_a_full_redis_does_not_end_a_worker_or_lose_what_it_takes(stage: Stage, server: Broker) -> None:
+    worker = stage.worker()
+    stage.send("record", "first", 4)
+    wait_for(lambda: stage.begun("first") == 1, 15, "it runs")
+    stage.send("record", "second", 1)
+    stage.send("record", "third")
+    server.client(0).config_set("maxmemory", 1)
+    try:
+        wait_for(lambda: stage.done("second"), 20, "what it takes meanwhile is run")
+        worker.says("it is run all the same")
+    finally:
+        server.client(0).config_set("maxmemory", 0)
+    wait_for(lambda: stage.done("third"), 20, "it goes on")
+    assert [stage.begun(key) for key in ("first", "second", "third")] == [1, 1, 1]
+    assert worker.process.poll() is None
+    assert stage.held() == 0
+
+
+def test_without_the_package_a_full_redis_ends_the_worker(stage: Stage, server: Broker) -> None:
+    """The control."""
+    worker = stage.worker(hardened=False)
+    stage.send("record", "first", 4)
+    wait_for(lambda: stage.begun("first") == 1, 15, "it runs")
+    server.client(0).config_set("maxmemory", 1)
+    try:
+        wait_for(lambda: worker.process.poll() is not None, 40, "it ends")
+    finally:
+        server.client(0).config_set("maxmemory", 0)

@@ -1,8 +1,8 @@
-"""kombu's Redis transport with three more duties, for the connections of a worker.
+"""kombu's Redis transport with four more duties, for the connections of a worker.
 
-Each process's unacknowledged messages are its own (holders). What is no message does not end the worker: one
-list entry that is not JSON raises in kombu where nobody catches it. And a message is delivered a limited
-number of times: a task that kills its process would otherwise do so for ever.
+Each process's unacknowledged messages are its own (holders). A Redis that is full does not end the worker,
+nor does what is no message: one list entry that is not JSON raises in kombu where nobody catches it. And a
+message is delivered a limited number of times: a task that kills its process would otherwise do so for ever.
 
 The last two look at what BRPOP has returned before kombu sees it. A refused entry is set aside, and kombu is
 told that the queue was empty. Between the answer to BRPOP and that, as between it and kombu's own note of a
@@ -22,7 +22,7 @@ from typing import Any
 
 import kombu.transport
 from celery.signals import worker_init
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 
 from rootstock_worker import dead_letters
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: `redelivered`, does not count.
 DELIVERIES = "rootstock_deliveries"
 DEFAULT_LIMIT = 5
+#: How long nothing is taken from a Redis that has refused to note it.
+FULL_SECONDS = 5.0
 
 
 def limit_of(variable: str = "ROOTSTOCK_MAX_DELIVERIES") -> int:
@@ -103,13 +105,48 @@ def deliveries_of(item: bytes | str) -> int:
 
 
 class QoS(redis.QoS):
-    """Asks at kombu's own interval what dead processes have left."""
+    """Asks at kombu's own interval what dead processes have left, and bears a Redis that is full.
+
+    Such a Redis gives messages away. It refuses to note who has them, and whatever is in a transaction, so that
+    nothing is acknowledged either. kombu ends the worker then, and what it ran is begun again by the next one,
+    which ends in the same way.
+    """
+
+    #: time.monotonic() until which no more is taken.
+    _full_until = 0.0
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        try:
+            super().append(message, delivery_tag)
+        except self.channel.ResponseError as error:
+            logger.error(
+                "Redis refuses to note that message %s is held here (%s): it is run all the same, and lost "
+                "if this worker dies meanwhile; no other is taken for %g s",
+                delivery_tag,
+                error,
+                FULL_SECONDS,
+            )
+            self._full_until = time.monotonic() + FULL_SECONDS
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
+        """Without a transaction: a tag in the index alone is forgotten by whoever gives messages back."""
+        if pipe is None:
+            with self.channel.conn_or_acquire() as client:
+                pipe = client.pipeline(transaction=False)
+        return pipe.hdel(self.unacked_key, delivery_tag).zrem(self.unacked_index_key, delivery_tag)
+
+    def can_consume(self) -> bool:
+        return time.monotonic() >= self._full_until and bool(super().can_consume())
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        super().restore_visible(start, num, interval)
-        # kombu counts its calls and acts on each `interval`th one.
-        if (self._vrestore_count - 1) % (interval or 1) == 0:
-            self.channel.recover()
+        try:
+            super().restore_visible(start, num, interval)
+            # kombu counts its calls and acts on each `interval`th one.
+            if (self._vrestore_count - 1) % (interval or 1) == 0:
+                self.channel.recover()
+        except self.channel.ResponseError as error:
+            logger.error("messages of dead workers cannot be given back now: %s", error)
 
 
 class Guard:
@@ -159,9 +196,14 @@ class Guard:
         parse_response = client.parse_response
 
         def guarded(connection: Any, command_name: str, **options: Any) -> Any:
-            answer = parse_response(connection, command_name, **options)
             if command_name != "BRPOP":
-                return answer
+                return parse_response(connection, command_name, **options)
+            try:
+                answer = parse_response(connection, command_name, **options)
+            except self.ResponseError:
+                # It is an answer: another worker would hear the same.
+                State.polled = time.monotonic()
+                raise
             State.polled = time.monotonic()
             return self._refuse(*answer) if answer else answer
 
