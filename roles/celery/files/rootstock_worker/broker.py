@@ -107,9 +107,9 @@ def deliveries_of(item: bytes | str) -> int:
 class QoS(redis.QoS):
     """Asks at kombu's own interval what dead processes have left, and bears a Redis that is full.
 
-    Such a Redis gives messages away. It refuses to note who has them, and whatever is in a transaction, so that
-    nothing is acknowledged either. kombu ends the worker then, and what it ran is begun again by the next one,
-    which ends in the same way.
+    Such a Redis gives messages away. It refuses to note who has them, and whatever is in a transaction,
+    so that nothing is acknowledged either. kombu ends the worker then, and what it ran is begun again by
+    the next one, which ends in the same way.
     """
 
     #: time.monotonic() until which no more is taken.
