@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,16 @@ def kill(stack: Stack, *pids: int) -> None:
     assert pids
     assert 0 not in pids
     stack.host.check_output(f"kill -KILL {' '.join(map(str, pids))}")
+
+
+def started(stack: Stack, *pids: int) -> float:
+    """When (seconds since 1970) the youngest of these processes was started."""
+    ticks = [
+        int(stack.host.check_output(f"cat /proc/{pid}/stat").rpartition(")")[2].split()[19]) for pid in pids
+    ]
+    hertz = int(stack.host.check_output("getconf CLK_TCK"))
+    uptime = float(stack.host.check_output("cat /proc/uptime").split()[0])
+    return time.time() - uptime + max(ticks) / hertz
 
 
 def program_pid(stack: Stack, program: str) -> int:

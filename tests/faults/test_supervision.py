@@ -18,6 +18,7 @@ from injection import (
     program_pid,
     program_settings,
     roots,
+    started,
     web,
 )
 from prober import Prober
@@ -31,22 +32,28 @@ BEAT = f"{APP}-beat"
 # --- 3: Supervisor
 
 
-def supervised(stack: Stack, before: int) -> bool:
-    """Another Supervisor than before runs, and it runs everything."""
+def states(stack: Stack, before: int) -> set[str]:
+    """The states of all programs under another Supervisor than before; none if there is none."""
     if main_pid(stack, "supervisor") in (0, before):
-        return False
-    states = set(stack.programs().values())
-    return states == {"RUNNING"}
+        return set()
+    return set(stack.programs().values())
 
 
 def supervisor_killed(trial: Trial) -> None:
     stack = trial.stack
     programs, before = stack.programs(), main_pid(stack, "supervisor")
-    with trial.traffic() as flow, Watch(stack, f"--full 'celery -A {APP} [b]eat'") as beat:
+    with trial.traffic(rate=10) as flow, Watch(stack, f"--full 'celery -A {APP} [b]eat'") as beat:
         begun = time.time()
         kill(stack, before)
-        trial.within("everything supervised again", 10, begun, lambda: supervised(stack, before), give_up=70)
-        flow.flows_again(begun, 15)
+        trial.within(
+            "every program supervised again",
+            10,
+            begun,
+            lambda: states(stack, before) == {"RUNNING"},
+            give_up=70,
+            at=lambda: started(stack, *generations.pids(stack).values()),
+        )
+        flow.flows_again(begun, 30)
         processes = roots(stack)
         flow.account(in_flight=sum(IN_FLIGHT.values()))
     assert stack.programs().keys() == programs.keys()
@@ -101,7 +108,14 @@ def beat_killed(trial: Trial) -> None:
     with Watch(stack, f"--full 'celery -A {APP} [b]eat'") as beat:
         begun = time.time()
         kill(stack, before)
-        trial.within("back", 10, begun, lambda: program_pid(stack, BEAT) not in (0, before), give_up=30)
+        trial.within(
+            "back",
+            10,
+            begun,
+            lambda: program_pid(stack, BEAT) not in (0, before),
+            give_up=30,
+            at=lambda: started(stack, program_pid(stack, BEAT)),
+        )
         sent = len(generations.beats(stack, "sweep"))
         wait_for(
             lambda: len(generations.beats(stack, "sweep")) >= sent + 2, 3 * interval, "beat sends ticks again"

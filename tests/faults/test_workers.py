@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from injection import REDIS, child_pids, kill, main_pid, program_pid, program_settings, worker
+from injection import REDIS, child_pids, kill, main_pid, program_pid, program_settings, started, worker
 from stack import APP, Stack, wait_for
 from traffic import LongTask, effects, start_long_task
 from trial import IN_FLIGHT, Trial
@@ -79,7 +79,13 @@ def worker_killed(trial: Trial) -> None:
         before = program_pid(stack, program)
         begun = time.time()
         kill(stack, before, *child_pids(stack, before))
-        trial.within("back", 15, begun, lambda: program_pid(stack, program) not in (0, before))
+        trial.within(
+            "back",
+            15,
+            begun,
+            lambda: program_pid(stack, program) not in (0, before),
+            at=lambda: started(stack, program_pid(stack, program)),
+        )
         begun_again(trial, task, begun, 30, give_up=60)
         flow.flows_again(begun, 30)
         flow.account(in_flight=IN_FLIGHT[POOL])
@@ -141,7 +147,6 @@ def stopped_while_it_runs(trial: Trial) -> None:
         started = time.time()
         stack.host.check_output(f"supervisorctl start {program}")
         begun_again(trial, task, started, 10, give_up=45)
-        flow.flows_again(started, 10)
         flow.account(in_flight=0)
     trial.measure("ended more than once", len(effects(stack, task.key)) - 1, at_most=0)
 
