@@ -82,7 +82,6 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
 	@$(MAKE) --no-print-directory molecule SCENARIO=release
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
-	@$(MAKE) --no-print-directory molecule SCENARIO=faults
 
 .PHONY: test-all
 test-all: ## the same in full: deploys are killed between any two tasks, which takes long
