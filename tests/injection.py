@@ -98,7 +98,7 @@ def drop_in(stack: Stack, unit: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def program_settings(stack: Stack, programs: Iterable[str], substitution: str) -> Iterator[None]:
-    """Stanzas of Supervisor's, changed by a `sed` expression; their programs are started anew, and again after it."""
+    """Stanzas of Supervisor's, changed by a `sed` expression; their programs are started anew, before and after."""
     names = list(programs)
     find = "grep -lrF %s /etc/supervisor/conf.d /etc/supervisor/rootstock"
     stanzas = {name: stack.host.check_output(find, f"[program:{name}]").splitlines()[0] for name in names}
@@ -172,7 +172,7 @@ def firewall(stack: Stack, rules: str) -> Iterator[None]:
 
 @contextmanager
 def small_disk(stack: Stack, directory: str, owner: str, unit: str, mebibytes: int) -> Iterator[None]:
-    """A file system of that size instead of a directory whose unit is stopped meanwhile; its files move along."""
+    """A file system of that size instead of a directory whose unit is stopped for it; its files move."""
     host, copy = stack.host, f"{directory}.faults"
     host.check_output(f"systemctl stop {unit} && cp -a {directory} {copy}")
     mounted = f"mount -t tmpfs -o size={mebibytes}m,mode=0750,uid={owner},gid={owner} faults {directory}"
@@ -217,8 +217,8 @@ def slow_database(stack: Stack) -> Iterator[SlowDatabase]:
     database.delay(0)
     program = base64.b64encode((Path(__file__).parent / "slow_proxy.py").read_bytes()).decode()
     stack.host.check_output(
-        f"echo {program} | base64 -d >/run/faults-proxy.py && systemd-run --quiet --collect --unit faults-proxy "
-        f"python3 /run/faults-proxy.py 6432 5432 {DELAY}"
+        f"echo {program} | base64 -d >/run/faults-proxy.py && "
+        f"systemd-run --quiet --collect --unit faults-proxy python3 /run/faults-proxy.py 6432 5432 {DELAY}"
     )
     wait_for(lambda: listeners(stack, 6432), 10, "the proxy listens")
     rules = f"""table {TABLE} {{
