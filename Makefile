@@ -74,7 +74,7 @@ molecule: engine ## one Molecule scenario: SCENARIO=default
 	@scripts/molecule.sh $(SCENARIO)
 
 .PHONY: faults
-faults: engine ## break a deployed server: all rows of docs/promises.md, or ROW=5
+faults: engine ## break a server in all ways of docs/promises.md; ROW=5: one way, the server is kept
 	@scripts/faults.sh $(ROW)
 
 .PHONY: test
@@ -84,8 +84,9 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
-test-all: ## the same in full: deploys are killed between any two tasks, which takes long
+test-all: ## the same in full: deploys are killed between any two tasks; then all faults three times, with controls
 	@RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
+	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
 
 .PHONY: screenshots
 screenshots: setup ## docs/images from the running demo, by headless Chromium

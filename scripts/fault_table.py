@@ -1,104 +1,137 @@
-"""Write what the fault suite has measured into docs/promises.md and docs/promises.json.
+"""Writes what the fault tests have measured: bench/results/faults.json and the table in docs/promises.md.
 
-Usage: fault_table.py RESULTS. Each line of RESULTS is the record of a run (tests/trial.py). Of several runs
-the worst figure is told. Exit status 1 if a run did not hold what was promised.
+Usage: fault_table.py RESULTS [RESULTS...]     (files of lines that tests/faults has written)
+       fault_table.py --check                  (writes nothing; fails if the table is not the JSON file's)
 """
 
+import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "tests"))
-
-from trial import Measure, Record  # noqa: E402 - it lies with the tests
-
+ROWS = PROJECT / "tests/faults/rows.yml"
 PAGE = PROJECT / "docs/promises.md"
+RESULTS = PROJECT / "bench/results/faults.json"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
+#: Figures that say how much was at stake are added up; of all others the worst counts.
+SUMS = {"tasks acknowledged", "publishes refused", "requests failed"}
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the page: what is promised, from the page itself."""
-
-    number: str
-    fault: str
-    promise: str
+def load(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the records of files of results."""
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
-def rows(page: str) -> list[Row]:
-    """The rows of the table of promises, in their order."""
-    found = []
-    for line in page.partition(BEGIN)[0].splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("| ") and len(cells) == 3 and cells[0] not in ("#", "---"):
-            found.append(Row(*cells))
-    return found
-
-
-def worst(records: Iterable[Record]) -> list[Measure]:
-    """Of each figure the worst, in the order of their first mention."""
-    found: dict[str, Measure] = {}
-    for measure in (measure for record in records for measure in record.measures):
-        known = found.get(measure.what)
-        # Of what has no limit the sum says more than the largest.
-        if known and known.at_most is None and measure.at_most is None:
-            measure = Measure(measure.what, round(known.value + measure.value, 2), measure.unit)
-        if (
-            known is None
-            or measure.at_most is None
-            or (measure.given_up, measure.value) > (known.given_up, known.value)
-        ):
-            found[measure.what] = measure
+def worst(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each figure once: its worst value of all runs, or the sum."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        for measure in record["measures"]:
+            known = found.setdefault(measure["what"], {**measure, "value": 0})
+            if measure["what"] in SUMS:
+                known["value"] += measure["value"]
+            elif (measure["given_up"], measure["value"]) >= (known["given_up"], known["value"]):
+                known |= measure
     return list(found.values())
 
 
-def verdict(records: Sequence[Record]) -> str:
-    """Whether a promise was kept in all runs."""
-    kept = sum(record.holds is True for record in records)
-    return f"{'yes' if kept == len(records) else '**no**'}, {kept} of {len(records)}"
+def broken(measure: Mapping[str, Any]) -> bool:
+    """Return whether a figure is worse than what was promised."""
+    return measure["at_most"] is not None and (measure["given_up"] or measure["value"] > measure["at_most"])
 
 
-def control_figure(record: Record) -> str:
-    """What has gone wrong without the hardening."""
-    return f"{record.control}: {'; '.join(record.broken) or 'nothing'}"
-
-
-def total(records: Iterable[Record], what: str) -> float:
-    """The sum of a figure over all runs, the controls left out."""
-    return sum(m.value for record in records if not record.control for m in record.measures if m.what == what)
-
-
-def table(page: str, records: Sequence[Record]) -> str:
-    """The results as a table, for the rows that were run."""
-    lines = ["| # | Measured, the worst of all runs | Kept | Without the hardening |", "|---|---|---|---|"]
-    for row in rows(page):
-        mine = [record for record in records if record.row == row.number]
-        runs = [record for record in mine if not record.control]
-        if runs:
-            figures = "; ".join(map(str, worst(runs)))
-            errors = "; ".join(record.error for record in runs if record.error)
-            controls = "<br>".join(control_figure(record) for record in mine if record.control) or "-"
-            text = f"{figures}; {errors}" if errors else figures
-            lines.append(f"| {row.number} | {text} | {verdict(runs)} | {controls} |")
-    acknowledged, lost = total(records, "tasks acknowledged"), total(records, "lost")
-    return "\n".join([f"{acknowledged:,.0f} tasks acknowledged in all runs, {lost:.0f} lost.", "", *lines])
-
-
-def main(results: Path) -> int:
-    """Exit status: 0 if every run has kept its promise."""
-    records = [Record.parse(line) for line in results.read_text().splitlines()]
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table(page, records)}\n\n{END}{after}")
-    (PROJECT / "docs/promises.json").write_text(
-        json.dumps([json.loads(line) for line in results.read_text().splitlines()], indent=1) + "\n"
+def shown(measures: Iterable[Mapping[str, Any]]) -> str:
+    """Return figures for people."""
+    return "; ".join(
+        f"{m['what']} {'over ' if m['given_up'] else ''}{m['value']:g}{' ' + m['unit'] if m['unit'] else ''}"
+        for m in measures
     )
-    return 0 if all(record.holds for record in records if not record.control) else 1
+
+
+def summary(rows: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line of the table for each row.
+
+    Raises ValueError for results of a row that there is not.
+    """
+    if strange := {record["row"] for record in records} - {row["row"] for row in rows}:
+        raise ValueError(f"results of rows that are not in {ROWS.name}: {', '.join(sorted(strange))}")
+    lines = []
+    for row in rows:
+        own = [record for record in records if record["row"] == row["row"]]
+        runs = [record for record in own if not record["control"]]
+        controls = [
+            {"off": record["control"], "measures": record["measures"], "holds": record["holds"]}
+            for record in own
+            if record["control"]
+        ]
+        lines.append(
+            {
+                **row,
+                "runs": len(runs),
+                "holds": all(run["holds"] for run in runs) if runs else None,
+                "measures": worst(runs),
+                "errors": sorted({run["error"] for run in runs if run["error"]}),
+                "controls": controls,
+            }
+        )
+    return lines
+
+
+def table(lines: Iterable[Mapping[str, Any]]) -> str:
+    """Return the table in Markdown."""
+    text = [
+        "| # | Fault | Promise | Runs | Measured, the worst of all runs | Holds | Without the hardening |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in lines:
+        if line.get("shown"):
+            measured, holds, runs = line["shown"], "-", "-"
+        else:
+            measured = shown(line["measures"]) or "not run"
+            holds = {True: "yes", False: "**no**", None: "-"}[line["holds"]]
+            runs = str(line["runs"])
+        controls = "<br>".join(
+            f"{control['off']}: {shown(filter(broken, control['measures'])) or 'no difference'}"
+            for control in line["controls"]
+        )
+        cells = [line["row"], line["fault"], line["promise"], runs, measured, holds, controls or "-"]
+        text.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(text)
+
+
+def with_table(page: str, text: str) -> str:
+    """Return the page with that table between its markers."""
+    head, _, rest = page.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    if not rest or END not in rest:
+        raise ValueError(f"{PAGE.name} has no {BEGIN} … {END}")
+    return f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
+
+
+def main() -> int:
+    """Exit status: 0, or 1 if the table is not current."""
+    parser = argparse.ArgumentParser(description="The table of docs/promises.md.")
+    parser.add_argument("results", nargs="*", type=Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    if bool(arguments.results) == arguments.check:
+        parser.error("name files of results, or --check")
+    if arguments.check:
+        current = with_table(PAGE.read_text(), table(json.loads(RESULTS.read_text())))
+        if current != PAGE.read_text():
+            print(f"{PAGE.name} is not current: run scripts/fault_table.py RESULTS", file=sys.stderr)
+            return 1
+        return 0
+    lines = summary(yaml.safe_load(ROWS.read_text()), load(arguments.results))
+    RESULTS.write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(with_table(PAGE.read_text(), table(lines)))
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

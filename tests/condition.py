@@ -98,7 +98,7 @@ def empty(stack: Stack) -> dict[str, int]:
 
 
 def restore(stack: Stack) -> None:
-    """Waits until the stack is healthy; where it does not heal it is started anew: AssertionError."""
+    """Waits until the stack is healthy; where it does not heal, it is started anew, and that is an error."""
     try:
         wait_until_healthy(stack, 90)
     except AssertionError:

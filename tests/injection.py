@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from generations import live
@@ -99,7 +98,7 @@ def drop_in(stack: Stack, unit: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def program_settings(stack: Stack, programs: Iterable[str], substitution: str) -> Iterator[None]:
-    """Stanzas of Supervisor's, changed by a `sed` expression; their programs start anew, now and after it."""
+    """Stanzas of Supervisor's, changed by a `sed` expression; their programs start anew, before and after."""
     names = list(programs)
     find = "grep -lrF %s /etc/supervisor/conf.d /etc/supervisor/rootstock"
     stanzas = {name: stack.host.check_output(find, f"[program:{name}]").splitlines()[0] for name in names}
@@ -128,7 +127,7 @@ def update(stack: Stack, programs: Iterable[str]) -> None:
         # An exited one is started by nobody where that is what was changed.
         if stack.programs()[name] in ("EXITED", "STOPPED", "FATAL"):
             stack.host.check_output(f"supervisorctl start {name}")
-        wait_for(partial(program_pid, stack, name), 60, f"{name} runs")
+        wait_for(lambda name=name: program_pid(stack, name), 60, f"{name} runs")
 
 
 # --- The network inside the server: rules in a table of their own, which goes in any case.
@@ -173,7 +172,7 @@ def firewall(stack: Stack, rules: str) -> Iterator[None]:
 
 @contextmanager
 def small_disk(stack: Stack, directory: str, owner: str, unit: str, mebibytes: int) -> Iterator[None]:
-    """A file system of that size instead of a directory whose unit is stopped meanwhile; files move along."""
+    """A file system of that size instead of a directory whose unit is stopped for it; its files move."""
     host, copy = stack.host, f"{directory}.faults"
     host.check_output(f"systemctl stop {unit} && cp -a {directory} {copy}")
     mounted = f"mount -t tmpfs -o size={mebibytes}m,mode=0750,uid={owner},gid={owner} faults {directory}"

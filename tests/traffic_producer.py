@@ -1,8 +1,8 @@
 """Publishes tasks that leave a row, at a fixed rate, until it gets TERM: see Producer in traffic.py.
 
 Runs on the server, in the application's release and in its environment. Arguments: the run that all keys
-begin with; tasks per second; one task in how many takes long (0: none); the queues, separated by commas;
-the file of the ledger. Each line of the ledger is a JSON array that begins with one of
+begin with; tasks per second; one task in how many takes long (0: none); the queues, separated by commas; the
+file of the ledger. Each line of the ledger is a JSON array that begins with one of
     attempted     key, queue, seconds since 1970   written before the task is published
     acknowledged  key                              on the disk (fsync) after apply_async has returned
     failed        key, error                       apply_async has raised: published or not, nobody knows

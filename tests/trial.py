@@ -138,17 +138,23 @@ class Flow:
             f"{more} more tasks published",
         )
 
-    def flows_again(self, since: float, at_most: float, *, give_up: float | None = None) -> None:
-        """Waits until of each queue a task is done that was published after that time."""
+    def flows_again(
+        self, since: float, at_most: float, *, give_up: float | None = None, backlog: bool = False
+    ) -> None:
+        """Waits until of each queue a task is done that was published after that time.
+
+        Where messages have piled up, and no worker can have held one, it is a task that was begun after it:
+        how long a queue is says nothing about whether somebody works on it.
+        """
         when: list[float] = []
 
         def done() -> bool:
-            times = first_done(self.producer.ledger(), finished(self.trial.stack, self.run, since), since)
-            known = [done for done in times.values() if done is not None]
-            when[:] = [max(known)] if len(known) == len(times) else []
+            ledger, found = self.producer.ledger(), finished(self.trial.stack, self.run, since)
+            times = first_done(ledger, found, since, backlog)
+            when[:] = [] if None in times.values() else [float(time or 0) for time in times.values()]
             return bool(when)
 
-        self.trial.within("consuming again", at_most, since, done, give_up=give_up, at=lambda: when[0])
+        self.trial.within("consuming again", at_most, since, done, give_up=give_up, at=lambda: max(when))
 
     def account(self, *, in_flight: int = 0, seconds: float = 60) -> Account:
         """Stops, waits until all is done, and notes what was lost or done more than once than may be."""
@@ -171,25 +177,28 @@ class Flow:
         return account
 
 
-def first_done(ledger: Ledger, done: dict[str, float], since: float) -> dict[str, float | None]:
-    """For each queue of a ledger, when the first of those tasks ended that were published after that time."""
+def first_done(
+    ledger: Ledger, done: dict[str, tuple[float, float]], since: float, backlog: bool
+) -> dict[str, float | None]:
+    """For each queue of a ledger, when the first task ended that was published (begun) after that time."""
     found: dict[str, float | None] = dict.fromkeys(ledger.queues.values())
-    for key, when in done.items():
+    for key, (begun, ended) in done.items():
         # A line of the ledger may be younger than what is known of it.
         queue = ledger.queues.get(key)
-        if queue and ledger.published[key] >= since:
-            found[queue] = min(when, found[queue] or when)
+        if queue and (begun if backlog else ledger.published[key]) >= since:
+            found[queue] = min(ended, found[queue] or ended)
     return found
 
 
-def finished(stack: Stack, run: str, since: float) -> dict[str, float]:
-    """When (seconds since 1970) tasks of a run ended, of those since that time; {} while nobody can say."""
+def finished(stack: Stack, run: str, since: float) -> dict[str, tuple[float, float]]:
+    """When (seconds since 1970) tasks of a run began and ended, of those that ended since that time."""
     query = (
-        "select key, extract(epoch from min(finished_at)) from diagnostics_effect "  # noqa: S608 - the run is hexadecimal
-        f"where key like '{run}/%' and finished_at >= to_timestamp({since:f}) group by key"
+        "select key, extract(epoch from min(started_at)), extract(epoch from min(finished_at)) "  # noqa: S608
+        f"from diagnostics_effect where key like '{run}/%' and finished_at >= to_timestamp({since:f}) "
+        "group by key"
     )
-    rows = sql(stack, query)
-    return {key: float(when) for key, when in (row.split("|") for row in rows)}
+    rows = (row.split("|") for row in sql(stack, query))
+    return {key: (float(begun), float(ended)) for key, begun, ended in rows}
 
 
 def sql(stack: Stack, query: str) -> list[str]:

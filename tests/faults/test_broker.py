@@ -61,7 +61,7 @@ def memory_is_full(trial: Trial) -> None:
         with broker_setting(stack, "maxmemory", "1mb"):
             refused(flow, "maxmemory")
             relief = time.time()
-        flow.flows_again(relief, 60, give_up=120)
+        flow.flows_again(relief, 60, give_up=120, backlog=True)
         flow.account(in_flight=sum(IN_FLIGHT.values()))
 
 
@@ -129,7 +129,7 @@ def test_the_disk_of_redis_is_full(trial: Trial) -> None:
                 return any(ledger.published[key] > relief for key in ledger.acknowledged[-5:])
 
             trial.within("publishes accepted again", 5, relief, accepted, give_up=60)
-            flow.flows_again(relief, 60, give_up=120)
+            flow.flows_again(relief, 60, give_up=120, backlog=True)
             flow.account(in_flight=sum(IN_FLIGHT.values()))
         assert main_pid(stack, REDIS) == before, "Redis was started anew"
 
@@ -208,4 +208,4 @@ def test_redis_at_its_memory_limit_with_few_starts(trial: Trial) -> None:
                     "the workers have given up, or have not",
                 )
                 relief = time.time()
-            flow.flows_again(relief, 60, give_up=60)
+            flow.flows_again(relief, 60, give_up=60, backlog=True)

@@ -16,7 +16,7 @@ CUT_SECONDS = 60.0
 def cut(trial: Trial, seconds: float, at_most: float, *, restart: bool) -> None:
     stack = trial.stack
     # The publisher is another user, whom the cut does not concern: it stands for another host.
-    with trial.traffic(user="root") as flow:
+    with trial.traffic(rate=5, user="root") as flow:
         begun = time.time()
         with cut_from_redis(stack):
             if restart:
@@ -25,13 +25,13 @@ def cut(trial: Trial, seconds: float, at_most: float, *, restart: bool) -> None:
             time.sleep(max(0.0, begun + seconds - time.time()))
             assert sql(stack, done_since(flow.run, begun + 15)) == ["0"], "the workers were not cut off"
             healed = time.time()
-        flow.flows_again(healed, at_most, give_up=120)
+        flow.flows_again(healed, at_most, give_up=120, backlog=True)
         flow.account(in_flight=sum(IN_FLIGHT.values()), seconds=120)
 
 
 def done_since(run: str, since: float) -> str:
     return (
-        "select count(*) from diagnostics_effect "  # noqa: S608 - the run is hexadecimal
+        "select count(*) from diagnostics_effect "  # noqa: S608 - no input
         f"where key like '{run}/%' and finished_at > to_timestamp({since:f})"
     )
 
@@ -52,7 +52,7 @@ def test_cut_from_redis_which_is_restarted_meanwhile(trial: Trial) -> None:
 @pytest.mark.row("17")
 def test_the_database_is_slow(trial: Trial) -> None:
     stack = trial.stack
-    # Six processes, each of which needs some seconds for a task: little is done, and all is accepted.
+    # Six processes, each of which needs some seconds for a task: hardly anything is done, all is accepted.
     with slow_database(stack) as database, trial.traffic(rate=5, long_every=0) as flow:
         asset = static_file(stack)
         begun = time.time()
@@ -75,7 +75,7 @@ def test_the_database_is_slow(trial: Trial) -> None:
         database.delay(0)
         healed = time.time()
         trial.within("ready again", 15, healed, lambda: readiness(stack)[0] == 200)
-        flow.flows_again(healed, 30, give_up=90)
+        flow.flows_again(healed, 30, give_up=90, backlog=True)
         flow.account()
 
 

@@ -53,7 +53,7 @@ def supervisor_killed(trial: Trial) -> None:
             give_up=70,
             at=lambda: started(stack, *generations.pids(stack).values()),
         )
-        flow.flows_again(begun, 30)
+        flow.flows_again(begun, 30, backlog=True)
         processes = roots(stack)
         flow.account(in_flight=sum(IN_FLIGHT.values()))
     assert stack.programs().keys() == programs.keys()

@@ -1,4 +1,4 @@
-"""Rows 1, 2, 18, 22, 38, 39 and 40: what becomes of tasks whose workers end, or may not run them."""
+"""Rows 1, 2, 18, 22, 38, 39 and 40: what becomes of tasks when who runs them ends, or must not."""
 
 import base64
 import json
@@ -87,7 +87,7 @@ def worker_killed(trial: Trial) -> None:
             at=lambda: started(stack, program_pid(stack, program)),
         )
         begun_again(trial, task, begun, 30, give_up=60)
-        flow.flows_again(begun, 30)
+        flow.flows_again(begun, 30, backlog=True)
         flow.account(in_flight=IN_FLIGHT[POOL])
 
 
@@ -190,8 +190,8 @@ headers = {"lang": "py", "task": "diagnostics.tasks.record", "id": "evil", "root
 with app.connection_for_write() as broker:
     producer = broker.Producer()
     for serializer in ("pickle", "yaml"):
-        producer.publish(((Evil(),), {}, {}), serializer=serializer, exchange="",
-                         routing_key=arguments["queue"], headers=headers, declare=[Queue(arguments["queue"])])
+        producer.publish(((Evil(),), {}, {}), serializer=serializer, headers=headers, exchange="",
+                         routing_key=arguments["queue"], declare=[Queue(arguments["queue"])])
 print("null")
 """
 

@@ -1,68 +1,69 @@
 """The table of what the fault suite has measured."""
 
+import json
+import re
+from typing import Any
+
 import fault_table
+import pytest
+import yaml
 
-from trial import Measure, Record
-
-PAGE = f"""# Page
-
-| # | Fault | Promise |
-|---|---|---|
-| 5 | kill -9 of Redis | 0 lost |
-| 7 | kill -9 of Nginx | back |
-
-{fault_table.BEGIN}
-| 9 | not a row | of the promises |
-{fault_table.END}
-"""
+ROWS = [
+    {"row": "5", "fault": "kill -9 of Redis", "promise": "0 lost"},
+    {"row": "7", "fault": "x", "promise": "y"},
+]
 
 
 def record(
-    row: str, *measures: Measure, control: str = "", error: str = "", holds: bool | None = True
-) -> Record:
-    return Record(row, 1, control, measures=list(measures), holds=holds, error=error)
+    *measures: dict[str, Any], row: str = "5", control: str = "", holds: bool = True
+) -> dict[str, Any]:
+    return {"row": row, "run": 1, "control": control, "measures": measures, "holds": holds, "error": ""}
 
 
-def test_rows_are_those_of_the_page() -> None:
-    assert [row.number for row in fault_table.rows(PAGE)] == ["5", "7"]
+def measure(what: str, value: float, at_most: float | None = None, given_up: bool = False) -> dict[str, Any]:
+    return {"what": what, "value": value, "unit": "s", "at_most": at_most, "given_up": given_up}
 
 
-def test_the_page_of_the_project_has_a_row_for_every_test() -> None:
-    page = fault_table.PAGE.read_text()
+def test_every_row_has_a_test_or_says_where_it_is_shown() -> None:
     tests = "".join(path.read_text() for path in (fault_table.PROJECT / "tests/faults").glob("test_*.py"))
-    for row in fault_table.rows(page):
-        assert f'row("{row.number}")' in tests
+    tested = set(re.findall(r'mark\.row\("(\w+)"\)', tests))
+    rows = yaml.safe_load(fault_table.ROWS.read_text())
+    assert {row["row"] for row in rows if not row.get("shown")} == tested
 
 
 def test_the_worst_of_several_runs_is_told_and_counts_are_added() -> None:
     found = fault_table.worst(
         [
-            record("5", Measure("back", 3, "s", 10), Measure("published", 100), Measure("lost", 0, "", 0)),
-            record("5", Measure("back", 9, "s", 10), Measure("published", 50), Measure("lost", 2, "", 0)),
-            record("5", Measure("back", 5, "s", 10, given_up=True), Measure("published", 1)),
+            record(measure("back", 3, 10), measure("tasks acknowledged", 100), measure("lost", 0, 0)),
+            record(measure("back", 9, 10), measure("tasks acknowledged", 50), measure("lost", 2, 0)),
+            record(measure("back", 5, 10, given_up=True), measure("tasks acknowledged", 1)),
         ]
     )
-    assert [(m.what, m.value, m.given_up) for m in found] == [
+    assert [(m["what"], m["value"], m["given_up"]) for m in found] == [
         ("back", 5, True),
-        ("published", 151, False),
+        ("tasks acknowledged", 151, False),
         ("lost", 2, False),
     ]
 
 
-def test_a_run_that_ended_otherwise_is_not_kept() -> None:
-    kept, unknown = record("5"), record("5", holds=None, error="TimeoutError: x")
-    assert fault_table.verdict([kept, kept]).startswith("yes, 2 of 2")
-    assert fault_table.verdict([kept, unknown]) == "**no**, 1 of 2"
-
-
-def test_controls_have_a_column_and_no_say_in_the_sums() -> None:
-    text = fault_table.table(
-        PAGE,
-        [
-            record("5", Measure("tasks acknowledged", 900), Measure("lost", 0, "", 0)),
-            record("5", Measure("tasks acknowledged", 100), Measure("lost", 80, "", 0), control="AOF off"),
-        ],
+def test_one_run_that_did_not_hold_is_told_and_a_control_does_not_count() -> None:
+    lost = measure("lost", 80, 0)
+    good, bad = record(measure("lost", 0, 0)), record(measure("lost", 1, 0), holds=False)
+    control = record(lost, control="AOF off", holds=False)
+    text = fault_table.table(fault_table.summary(ROWS, [good, control]))
+    assert "| 5 | kill -9 of Redis | 0 lost | 1 | lost 0 s | yes | AOF off: lost 80 s |" in text
+    assert "| 5 | kill -9 of Redis | 0 lost | 2 | lost 1 s | **no** |" in fault_table.table(
+        fault_table.summary(ROWS, [good, bad])
     )
-    assert text.startswith("900 tasks acknowledged in all runs, 0 lost.")
-    assert "AOF off: lost: 80 (at most 0)" in text
-    assert "| 7 |" not in text
+    assert "| 7 | x | y | 0 | not run |" in text
+
+
+def test_results_of_an_unknown_row_are_refused() -> None:
+    with pytest.raises(ValueError, match="rows that are not in"):
+        fault_table.summary(ROWS, [record(row="99")])
+
+
+def test_the_page_has_the_committed_results() -> None:
+    lines = json.loads(fault_table.RESULTS.read_text())
+    page = fault_table.PAGE.read_text()
+    assert page == fault_table.with_table(page, fault_table.table(lines))
