@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from generations import live
@@ -127,7 +128,7 @@ def update(stack: Stack, programs: Iterable[str]) -> None:
         # An exited one is started by nobody where that is what was changed.
         if stack.programs()[name] in ("EXITED", "STOPPED", "FATAL"):
             stack.host.check_output(f"supervisorctl start {name}")
-        wait_for(lambda name=name: program_pid(stack, name), 60, f"{name} runs")
+        wait_for(partial(program_pid, stack, name), 60, f"{name} runs")
 
 
 # --- The network inside the server: rules in a table of their own, which goes in any case.

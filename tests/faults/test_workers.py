@@ -9,7 +9,7 @@ import pytest
 
 from injection import REDIS, child_pids, kill, main_pid, program_pid, program_settings, started, worker
 from stack import APP, Stack, wait_for
-from traffic import LongTask, effects, start_long_task
+from traffic import Effect, LongTask, effects, start_long_task
 from trial import IN_FLIGHT, Trial
 
 POOL = "default"
@@ -20,7 +20,7 @@ runtime_off = pytest.mark.control("worker without rootstock_worker")
 
 def begun_again(trial: Trial, task: LongTask, since: float, at_most: float, give_up: float) -> None:
     """Waits for the end of a task that was cut short, and notes when it had begun for the last time."""
-    found = []
+    found: list[Effect] = []
 
     def done() -> bool:
         found[:] = effects(trial.stack, task.key)
@@ -198,7 +198,7 @@ print("null")
 
 def letters(stack: Stack) -> list[str]:
     """What was set aside: a line for each."""
-    return stack.host.check_output(f"{LETTERS} list").splitlines()
+    return str(stack.host.check_output(f"{LETTERS} list")).splitlines()
 
 
 def drop_letters(stack: Stack) -> None:
