@@ -113,6 +113,20 @@ def test_a_redis_that_was_killed_does_not_end_or_stall_a_worker(stage: Stage, se
     assert worker.process.poll() is None
 
 
+def test_what_a_lost_connection_had_brought_comes_back(stage: Stage, server: Broker) -> None:
+    """Celery forgets a task with an ETA when it loses its connection."""
+    stage.worker(concurrency=2)
+    stage.send("record", "running", 6)
+    stage.send("record", "later", countdown=4)
+    wait_for(lambda: stage.begun("running") == 1 and stage.held() == 2, 15, "it holds both")
+    server.kill()
+    server.start()
+    wait_for(lambda: stage.done("later"), 20, "it is done in its time")
+    wait_for(lambda: stage.done("running"), 15, "what ran ends")
+    wait_for(lambda: stage.held() == 0, 10, "all is acknowledged")
+    assert (stage.begun("running"), stage.begun("later")) == (1, 1)
+
+
 def test_a_prefix_is_kept_to(stage: Stage) -> None:
     stage.environment["VICTIM_PREFIX"] = stage.prefix = "q:"
     worker = stage.worker()

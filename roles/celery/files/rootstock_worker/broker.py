@@ -22,11 +22,12 @@ from typing import Any
 
 import kombu.transport
 from celery.signals import worker_init
+from celery.worker import state
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 
 from rootstock_worker import dead_letters
-from rootstock_worker.holders import Holder, recover
+from rootstock_worker.holders import Holder, give_back, recover
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,11 @@ def deliveries_of(item: bytes | str) -> int:
     return int(json.loads(item)["properties"]["delivery_info"].get(DELIVERIES, 0))
 
 
+def running() -> set[str]:
+    """Return the delivery tags of the tasks that run in this worker."""
+    return {request.message.delivery_tag for request in tuple(state.active_requests)}
+
+
 class QoS(redis.QoS):
     """Asks at kombu's own interval what dead processes have left, and bears a Redis that is full.
 
@@ -136,6 +142,13 @@ class QoS(redis.QoS):
                 pipe = client.pipeline(transaction=False)
         return pipe.hdel(self.unacked_key, delivery_tag).zrem(self.unacked_index_key, delivery_tag)
 
+    def restore_unacked(self, client: Any = None) -> None:
+        """Of a lost connection: what runs goes on, and is acknowledged by another one."""
+        if state.should_stop is None and state.should_terminate is None:
+            for tag in running():
+                self._delivered.pop(tag, None)
+        super().restore_unacked(client)
+
     def can_consume(self) -> bool:
         return time.monotonic() >= self._full_until and bool(super().can_consume())
 
@@ -153,8 +166,9 @@ class Guard:
     """What is added to a channel of kombu's, with or without Sentinel."""
 
     QoS = QoS
-    #: A worker that ends in order gives back what it had not begun: nobody died of that.
-    _ends_in_order = False
+    #: A worker that ends in order gives back what it had not begun, and one that has lost its connection what
+    #: it does not know any more: nobody died of that.
+    _nobody_died = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -173,17 +187,36 @@ class Guard:
             for name, count in recover(self, client, State.holder, self.visibility_timeout).items():
                 logger.warning("recovered: %d messages that %s held are back in their queues", count, name)
 
+    def give_back_forgotten(self) -> None:
+        """Put back what this process holds by its own keys and does not run, before it takes anything new.
+
+        When Celery loses its connection it forgets all but the tasks that run: those with an ETA, those that
+        were just taken. Their messages would wait for the visibility timeout.
+        """
+        if State.holder is None:
+            return
+        known = running()
+        keys = State.holder.unacked_key, State.holder.unacked_index_key
+        self._nobody_died = True
+        with self.conn_or_acquire() as client:
+            tags = {bytes_to_str(tag) for tag in client.zrange(keys[1], 0, -1)} - known
+            count = sum(give_back(self, client, keys, tag) for tag in sorted(tags))
+        self._nobody_died = False
+        if count:
+            logger.warning("recovered: %d messages that the lost connection had brought are back", count)
+
     def basic_consume(self, queue: str, no_ack: bool = False, *args: Any, **kwargs: Any) -> Any:
         if not no_ack and not self._active_queues:
             self.recover()
+            self.give_back_forgotten()
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def close(self) -> None:
-        self._ends_in_order = True
+        self._nobody_died = True
         super().close()
 
     def _do_restore_message(self, payload: Any, *args: Any, **kwargs: Any) -> None:
-        if not self._ends_in_order:
+        if not self._nobody_died:
             delivery = payload["properties"]["delivery_info"]
             delivery[DELIVERIES] = delivery.get(DELIVERIES, 0) + 1
         super()._do_restore_message(payload, *args, **kwargs)
