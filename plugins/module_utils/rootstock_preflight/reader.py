@@ -38,6 +38,11 @@ ROLE_CHECKS = (
     RoleCheck("flower", ("flower",), ("__flower_problems",)),
     RoleCheck("nginx", ("web", "flower"), ("__nginx_problems",)),
 )
+# Tables of all hosts, so the same at each of them.
+TABLES = ("stack_servers", "stack_apps", "stack_redis_nodes", "stack_postgresql_nodes", "stack_app_hosts")
+# What tells two hosts apart that are otherwise alike, as the hosts of a fleet's group are: who each is. No role
+# may refuse a host for that, so alike hosts are asked about once: it halves the time with 50 hosts.
+IDENTITY = {"inventory_hostname", "inventory_hostname_short", "ansible_host", "stack_server_hosts"}
 # Which release is wanted is no question of the inventory: the role asks it when it has seen the servers.
 UNKNOWN_BEFORE_THE_RUN = {"django_app_release": ""}
 
@@ -110,6 +115,9 @@ class Reader:
         # By variable, then by host: each of the wiring's variables is made of those before it, of all hosts.
         for variable in [name for name in self.catalogue.wired if wiring and name.startswith("stack_")]:
             for name in names:
+                if variable in TABLES and name != names[0]:
+                    self.raw[name][variable] = self.raw[names[0]][variable]
+                    continue
                 # What cannot be worked out lacks something that a rule names.
                 self.work_out(name, variable)
         groups = {name: hosts for name, hosts in self.inventory.get_groups_dict().items() if name in GROUPS}
@@ -165,20 +173,35 @@ class Reader:
                 for name in ("defaults", "vars")
             )
             role = {"role_path": str(directory), "ansible_search_path": [str(directory)]}
+            asked: list[tuple[dict[str, Any], list[str], str]] = []
             for host in inventory.members(*check.groups):
-                variables = {**defaults, **self.raw[host.name], **own, **role, **UNKNOWN_BEFORE_THE_RUN}
-                templar = Templar(loader=self.loader, variables=variables)
-                for expression in check.expressions:
-                    try:
-                        text = str(templar.template(own[expression]) or "")
-                    except AnsibleError as error:
-                        message = (
-                            f"Role {check.role} cannot check its variables: {' '.join(str(error).split())}"
-                        )
-                        yield inventory.problem("template", "", [host], message, "set what the message names")
-                        continue
-                    for message in messages(text, check.role):
-                        yield self.role_problem(inventory, check.role, host, message)
+                raw = self.raw[host.name]
+                told = {name: value for name, value in raw.items() if name not in IDENTITY}
+                answer = next(((said, failure) for other, said, failure in asked if other == told), None)
+                if answer is None:
+                    variables = {**defaults, **raw, **own, **role, **UNKNOWN_BEFORE_THE_RUN}
+                    answer = self.refusals(check.role, [own[name] for name in check.expressions], variables)
+                    asked.append((told, *answer))
+                said, failure = answer
+                for message in said:
+                    yield self.role_problem(inventory, check.role, host, message)
+                if failure:
+                    message = f"Role {check.role} cannot check its variables: {failure}"
+                    yield inventory.problem("template", "", [host], message, "set what the message names")
+
+    def refusals(self, role: str, expressions: list[str], variables: dict[str, Any]) -> tuple[list[str], str]:
+        """Return the messages of a role about one host, and Jinja's if an expression of the role fails."""
+        templar = Templar(loader=self.loader, variables=variables)
+        said: list[str] = []
+        failure = ""
+        for expression in expressions:
+            try:
+                text = str(templar.template(expression) or "")
+            except AnsibleError as error:
+                failure = " ".join(str(error).split())
+                continue
+            said += messages(text, role)
+        return said, failure
 
     def role_problem(self, inventory: Inventory, role: str, host: Host, message: str) -> Problem:
         """Return a role's message as a problem with the variable that the user can set."""
