@@ -100,10 +100,15 @@ class Stage:
         self.workers: list[Worker] = []
 
     def worker(
-        self, name: str = "a", concurrency: int = 1, hardened: bool = True, **environment: str
+        self,
+        name: str = "a",
+        concurrency: int = 1,
+        hardened: bool = True,
+        queues: str = "one",
+        **environment: str,
     ) -> "Worker":
-        """A worker that consumes the queue `one`."""
-        worker = Worker(self, name, concurrency, hardened, environment)
+        """A worker that consumes the queue `one`, or others."""
+        worker = Worker(self, name, concurrency, hardened, queues, environment)
         self.workers.append(worker)
         return worker
 
@@ -157,12 +162,18 @@ class Worker:
     """`celery worker` in a process group of its own."""
 
     def __init__(
-        self, stage: Stage, name: str, concurrency: int, hardened: bool, environment: dict[str, str]
+        self,
+        stage: Stage,
+        name: str,
+        concurrency: int,
+        hardened: bool,
+        queues: str,
+        environment: dict[str, str],
     ) -> None:
         self.stage, self.name = stage, name
         self.log = stage.directory / f"{name}-{len(stage.workers)}.log"
         self.heartbeat_file = stage.directory / f"{name}.heartbeat"
-        command = ["-A", "victim", "worker", "-Q", "one", "-O", "fair", "--without-mingle"]
+        command = ["-A", "victim", "worker", "-Q", queues, "-O", "fair", "--without-mingle"]
         command += ["--loglevel", "INFO", "--hostname", f"{name}@test", "--concurrency", str(concurrency)]
         command += ["-I", "rootstock_worker.install"] if hardened else []
         with self.log.open("w") as output:

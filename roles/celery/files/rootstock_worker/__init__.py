@@ -2,13 +2,15 @@
 
 `celery worker -I rootstock_worker.install` loads it before the worker connects. Each module is one concern:
 
-broker        what is no message, and what was delivered too often, does not end a worker
+broker        kombu's transport with what follows
 children      no child process outlives its worker, and a child's death does not lose its task
 dead_letters  where messages are kept that no worker may run; also the command that shows and replays them
+envelope      what is no message, and how often one was delivered
 drain         how long the tasks of a stopping worker have
 heartbeat     proof that the worker consumes, for the watchdog
 holders       what a dead process held goes back at once
 sent_at       when a message was published, for the time in its queue
+taking        a message is in its queue or with a worker at every moment
 
 It keeps to what Celery and kombu document. Where they offer no such place, the module says what of their
 inside it uses; the tests run against the packages themselves.

@@ -22,6 +22,8 @@ from typing import Any
 from celery.signals import task_rejected, task_unknown
 from kombu.utils.encoding import bytes_to_str
 
+from rootstock_worker.envelope import DELIVERIES, fault_of
+
 logger = logging.getLogger(__name__)
 
 #: Hash of id to record (JSON), and sorted set of ids by time, both in the broker's database.
@@ -47,14 +49,23 @@ def task_of(item: bytes | str) -> str:
         return ""
 
 
-def keep(client: Any, queue: str, item: bytes | str, reason: str) -> str:
-    """Keep an entry of a queue that was taken from there; returns its id. Raises the client's errors."""
+def keep(client: Any, queue: str, item: bytes | str, reason: str, left_in: str = "") -> None:
+    """Keep an entry of a queue that was taken from there, or that is still in the list `left_in`.
+
+    Raises the client's errors.
+    """
     letter, now = uuid.uuid4().hex[:12], time.time()
     record = {"at": now, "queue": queue, "reason": reason, "task": task_of(item), **as_text(item)}
     with client.pipeline() as pipe:
         pipe.hset(RECORDS, letter, json.dumps(record))
         pipe.zadd(INDEX, {letter: now})
-        pipe.execute()
+        if left_in:
+            pipe.lrem(left_in, -1, item)
+        mine = pipe.execute()[-1]
+        if not mine:
+            # Another worker has kept it.
+            drop(client, letter)
+            return
     logger.error(
         "dead letter %s: an entry of queue %s was set aside (%s): %.*s",
         letter,
@@ -63,7 +74,6 @@ def keep(client: Any, queue: str, item: bytes | str, reason: str) -> str:
         _LOGGED_CHARACTERS,
         record["task"] or repr(item),
     )
-    return letter
 
 
 def on_refused(message: Any, reason: str) -> None:
@@ -108,8 +118,6 @@ def item_of(record: dict[str, Any]) -> bytes:
 
 def replay(channel: Any, client: Any, letter: str, record: dict[str, Any]) -> str:
     """Put a message back into its queue; returns the problem, if there is one."""
-    from rootstock_worker.broker import DELIVERIES, fault_of
-
     if fault := fault_of(item_of(record)):
         return f"{letter} cannot be replayed, it is no message ({fault}); drop it, or publish the task anew"
     message = json.loads(item_of(record))

@@ -1,0 +1,204 @@
+"""Taking a message from its queue such that it is at no moment nowhere.
+
+kombu waits with BRPOP, which takes, and notes a moment later who has the message. What Redis has answered
+and the worker has not noted is lost with either of them: with a worker that is killed, and, for each worker
+that waits, with every connection that is cut without an end. Here one script takes an entry and notes it in
+the keys of the holder, and the wait takes nothing: BLMOVE from the end of a list to the end of the same list.
+So an answer that never arrives leaves the message where the holder, or whoever finds it dead, gives it back.
+
+BLMOVE waits for one list. A worker of several queues waits for each of them in turn, and looks at all in
+between, so that in an idle worker a task of the next queue may begin that much later.
+"""
+
+# kombu has no types, and a mixin of its channels does not say what it is mixed into.
+# mypy: disable-error-code="misc, attr-defined"
+
+import logging
+import time
+from typing import Any
+
+from kombu.utils.encoding import bytes_to_str
+from redis.exceptions import ResponseError
+
+from rootstock_worker import dead_letters
+from rootstock_worker.envelope import MAX_DELIVERIES, deliveries_of, fault_of
+from rootstock_worker.holders import Holder
+
+logger = logging.getLogger(__name__)
+
+#: Keys: the holder's hash and index, then the queues in their order. Argument: seconds since 1970.
+#: Answers nil, or the queue, the entry, its tag if it was noted ("" if not), and 1 if it was taken.
+#: What is no message stays where it is, because there is nothing to note it by. A Redis that is full refuses
+#: to note (the first writing command, so that nothing is done by halves), and gives the message all the same.
+TAKE = """
+local function text(of, name)
+  local value = type(of) == 'table' and of[name]
+  return type(value) == 'string' and value
+end
+local queues = {}
+for i = 3, #KEYS do queues[i - 2] = KEYS[i] end
+if redis.call('EXISTS', unpack(queues)) == 0 then return false end
+for _, queue in ipairs(queues) do
+  local item = redis.call('LINDEX', queue, -1)
+  if item then
+    local read, message = pcall(cjson.decode, item)
+    local properties = read and type(message) == 'table' and message.properties
+    local delivery = type(properties) == 'table' and properties.delivery_info
+    local tag = text(properties, 'delivery_tag')
+    local exchange, key = text(delivery, 'exchange'), text(delivery, 'routing_key')
+    if not (tag and exchange and key) then return {queue, item, '', 0} end
+    local held = '[' .. item .. ',' .. cjson.encode(exchange) .. ',' .. cjson.encode(key) .. ']'
+    local noted = redis.pcall('HSET', KEYS[1], tag, held)
+    if type(noted) == 'table' and noted.err then
+      redis.call('RPOP', queue)
+      return {queue, item, '', 1}
+    end
+    redis.call('ZADD', KEYS[2], ARGV[1], tag)
+    redis.call('RPOP', queue)
+    return {queue, item, tag, 1}
+  end
+end
+return false
+"""
+#: How long nothing is taken from a Redis that has refused to note or to keep it.
+FULL_SECONDS = 5.0
+#: How long an idle worker of one queue does not look whether a message with a priority has come.
+LOOK_SECONDS = 4.0
+
+
+class State:
+    """What the connections of this process share."""
+
+    #: None in a process that is no worker: its connections hold nothing.
+    holder: Holder | None = None
+    #: time.monotonic() of the broker's last answer.
+    polled: float | None = None
+    #: The tag of the message that the script has noted and kombu has not been given yet.
+    noted: str | None = None
+
+
+class Taking:
+    """For a channel of kombu's: two commands in the place of BRPOP, what comes after it is kombu's own."""
+
+    #: Which of the two was sent last: EVAL or BLMOVE.
+    _asked = ""
+    #: Whether there was nothing at the last look, and when that was (time.monotonic()).
+    _empty = False
+    _looked = 0.0
+    #: How often it has waited: the queues take turns.
+    _waits = 0
+    #: Whether an answer may have been lost with a connection.
+    _in_doubt = False
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if State.holder is None:
+            super()._brpop_start(timeout)
+            return
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        if self._in_doubt:
+            self._in_doubt = False
+            self.give_back_unknown()
+        prefix = self.global_keyprefix
+        if self._empty:
+            self._waits += 1
+            queue = prefix + self._q_for_pri(queues[self._waits % len(queues)], 0)
+            seconds = (timeout or self.brpop_timeout or 1) / (1 if len(queues) == 1 else 2)
+            command = ["BLMOVE", queue, queue, "RIGHT", "RIGHT", seconds]
+        else:
+            keys = [self.unacked_key, self.unacked_index_key]
+            keys += [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+            command = ["EVAL", TAKE, len(keys), *(prefix + key for key in keys), time.time()]
+        self._asked = str(command[0])
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()
+        self.client.connection.send_command(*command)
+
+    def _brpop_read(self, **options: Any) -> Any:
+        State.noted = None
+        result = super()._brpop_read(**options)
+        # Of a consumer that does not acknowledge.
+        if State.noted:
+            with self.conn_or_acquire() as client:
+                self._forget(client, State.noted)
+        return result
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        self._in_doubt = True
+        super()._on_connection_disconnect(connection)
+
+    def answer_on_its_way(self) -> bool:
+        """Whether the script was sent and its answer was not read."""
+        return bool(self._in_poll) and self._asked == "EVAL"
+
+    def pause(self, seconds: float) -> None:
+        """Take nothing for so long."""
+        self.qos.paused_until = time.monotonic() + seconds
+
+    # The client of the event loop reads the answers; kombu asks it for that to BRPOP.
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)
+        if not asynchronous:
+            return client
+        parse_response = client.parse_response
+
+        def answer(connection: Any, command_name: str, **options: Any) -> Any:
+            if command_name != "BRPOP" or not self._asked:
+                return parse_response(connection, command_name, **options)
+            try:
+                found = parse_response(connection, self._asked, **options)
+            except self.ResponseError as error:
+                # It is an answer: another worker would hear the same.
+                State.polled = time.monotonic()
+                if self._asked == "BLMOVE" and str(error).startswith("OOM"):
+                    self._empty = False
+                    self.pause(1)
+                    return None
+                raise
+            State.polled = time.monotonic()
+            return self._understood(found)
+
+        client.parse_response = answer
+        return client
+
+    def _understood(self, found: Any) -> tuple[str, bytes | str] | None:
+        """Return what BRPOP would have answered."""
+        if self._asked == "BLMOVE":
+            idle_for = time.monotonic() - self._looked
+            self._empty = found is None and len(self.active_queues) == 1 and idle_for < LOOK_SECONDS
+            return None
+        self._looked, self._empty = time.monotonic(), not found
+        if not found:
+            return None
+        key, item, tag, taken = found
+        return self._accepted(bytes_to_str(key), item, bytes_to_str(tag), bool(taken))
+
+    def _accepted(self, key: str, item: bytes | str, tag: str, taken: bool) -> tuple[str, bytes | str] | None:
+        """Return an entry with its queue, or None after it was set aside."""
+        reason = fault_of(item)
+        if not reason and (count := deliveries_of(item)) >= MAX_DELIVERIES:
+            reason = f"delivered {count} times, and each time its process died"
+        name = key.removeprefix(self.global_keyprefix)
+        with self.conn_or_acquire() as client:
+            if reason:
+                queue = name.rsplit(self.sep, 1)[0]
+                try:
+                    dead_letters.keep(client, queue, item, reason, left_in="" if taken else key)
+                except ResponseError as error:
+                    logger.error("Redis refuses to keep what is no message in queue %s: %s", queue, error)
+                    self.pause(FULL_SECONDS)
+                    return None
+                if tag:
+                    self._forget(client, tag)
+                return None
+            # The script cannot read what Python can: nesting of more than 1000 levels, for one.
+            if not taken and not client.lrem(key, -1, item):
+                return None
+        State.noted = tag or None
+        return name, item
+
+    def _forget(self, client: Any, tag: str) -> None:
+        """Take a message from the holder's keys."""
+        with client.pipeline(transaction=False) as pipe:
+            pipe.hdel(self.unacked_key, tag).zrem(self.unacked_index_key, tag).execute()

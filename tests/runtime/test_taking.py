@@ -1,0 +1,119 @@
+"""At every moment a message is in its queue or with a worker: a killed worker, a cut connection lose none."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from conftest import Broker, Stage, Worker, wait_for
+from cutting_proxy import CuttingProxy
+
+
+def stopped(stage: Stage, worker: Worker) -> None:
+    """Stop an idle worker while it waits for Redis' answer."""
+    waits = {b"blmove", b"brpop"}
+    find = stage.broker.client_list
+    wait_for(lambda: any(one["cmd"].encode() in waits for one in find()), 10, "it waits")
+    os.killpg(worker.process.pid, signal.SIGSTOP)
+
+
+def kept(stage: Stage) -> int:
+    """Messages that Redis has, wherever."""
+    return int(stage.broker.llen("one")) + stage.held()
+
+
+def test_a_worker_that_is_killed_while_it_waits_loses_nothing(stage: Stage) -> None:
+    worker = stage.worker()
+    stopped(stage, worker)
+    stage.send("record", "key")
+    worker.kill()
+    assert kept(stage) == 1
+    stage.worker()
+    wait_for(lambda: stage.done("key"), 15, "it is run")
+    assert stage.begun("key") == 1
+
+
+def test_without_the_package_it_loses_what_it_was_given(stage: Stage) -> None:
+    """The control."""
+    worker = stage.worker(hardened=False)
+    stopped(stage, worker)
+    stage.send("record", "key")
+    worker.kill()
+    assert kept(stage) == 0
+
+
+@pytest.mark.parametrize("hardened", [True, False])
+def test_answers_that_never_arrive_lose_nothing(stage: Stage, server: Broker, hardened: bool) -> None:
+    """A message is on its way from Redis when its connection breaks; without the package it is lost."""
+    keys = [f"key{number}" for number in range(100)]
+    with CuttingProxy(server.port, b"victim.record", every=20) as proxy:
+        broker = f"redis://127.0.0.1:{proxy.port}/1"
+        stage.worker(concurrency=2, hardened=hardened, VICTIM_BROKER=broker)
+        stage.python(f"from victim import record\nfor key in {keys!r}: record.delay(key)")
+        wait_for(lambda: kept(stage) == 0, 60, "nothing is left")
+    assert proxy.cuts >= 5
+    lost = [key for key in keys if not stage.done(key)]
+    assert len(lost) == (0 if hardened else proxy.cuts)
+
+
+def test_what_redis_answered_and_nobody_read_is_given_back(stage: Stage) -> None:
+    """As when the end of a cut connection reaches Redis after the worker is back on another one."""
+    worker = stage.worker()
+    holder = next(name.decode() for name in stage.broker.smembers("rootstock.holders"))
+    stage.send("record", "key", countdown=600)
+    wait_for(lambda: stage.held() == 1, 15, "it is held")
+    tag, held = next(iter(stage.broker.hgetall(f"unacked.{holder}").items()))
+    message, exchange, key = json.loads(held)
+    # A second message, of which the worker has never heard.
+    message["properties"]["delivery_tag"] = "unheard"
+    message["headers"]["eta"] = None
+    message["headers"]["id"] = "unheard"
+    stage.broker.hset(f"unacked.{holder}", "unheard", json.dumps([message, exchange, key]))
+    stage.broker.zadd(f"unacked_index.{holder}", {"unheard": time.time()})
+    worker.says("1 messages that the lost connection had brought are back", 25)
+    wait_for(lambda: stage.done("key") == 1, 15, "it is run")
+    wait_for(lambda: stage.broker.hkeys(f"unacked.{holder}") == [tag], 5, "only what it knows is held")
+    assert worker.process.poll() is None
+
+
+def test_a_worker_of_two_queues_takes_from_both_and_from_priorities(stage: Stage) -> None:
+    stage.worker(queues="one,two")
+    for queue, priority in (("two", 0), ("one", 0), ("two", 9), ("one", 3)):
+        key = f"{queue}{priority}"
+        stage.send("record", key, queue=queue, priority=priority)
+        wait_for(lambda key=key: stage.done(key), 6, f"{key} is run")  # type: ignore[misc]
+    assert stage.held() == 0
+
+
+def test_a_message_without_acknowledgement_is_not_held(stage: Stage) -> None:
+    stage.worker()
+    code = (
+        "from rootstock_worker import broker; broker.install();"
+        "from victim import app;"
+        "from rootstock_worker.holders import Holder; broker.State.holder = Holder.this('c@test');"
+        "import socket\n"
+        "from kombu import Queue, Consumer\n"
+        "with app.connection_for_read() as c:\n"
+        "  found = []\n"
+        "  with Consumer(c, [Queue('three', routing_key='three')], no_ack=True,"
+        " callbacks=[lambda body, m: found.append(body)]):\n"
+        "    app.send_task('victim.record', ['x'], queue='three')\n"
+        "    while not found: c.drain_events(timeout=5)\n"
+        "  print(len(found))"
+    )
+    assert stage.python(code) == "1"
+    assert kept(stage) == 0
+
+
+def test_an_idle_worker_asks_redis_seldom(stage: Stage, server: Broker) -> None:
+    """Two commands a second at most for the wait and the look; kombu's BRPOP is one."""
+    stage.worker()
+    time.sleep(2)
+    client = server.client(0)
+    client.config_resetstat()
+    time.sleep(8)
+    calls = {name: one["calls"] for name, one in client.info("commandstats").items()}
+    asked = calls.get("cmdstat_blmove", 0) + calls.get("cmdstat_eval", 0) + calls.get("cmdstat_exists", 0)
+    assert 8 <= asked <= 16, calls
