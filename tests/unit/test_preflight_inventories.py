@@ -499,6 +499,11 @@ def test_three_mistakes_are_three_problems(tmp_path: Path) -> None:
     ]
 
 
+def test_a_role_refuses_only_the_one_of_two_like_hosts_that_is_wrong(tmp_path: Path) -> None:
+    (found,) = problems(fleet().with_host("web2", app_environment={"A B": "c"}).write(tmp_path / "inventory"))
+    assert (found.rule, found.hosts) == ("django_app", ("web2",))
+
+
 def test_the_same_mistake_of_many_hosts_is_one_problem(tmp_path: Path) -> None:
     (found,) = problems(fleet().with_(app_domain="Shop.Example").write(tmp_path / "inventory"))
     assert sorted(found.hosts) == ["web1", "web2", "work1"]
