@@ -93,8 +93,9 @@ screenshots: setup ## docs/images from the running demo, by headless Chromium
 	@$(BIN)/python scripts/screenshots.py
 
 .PHONY: bench
-bench: engine ## time deploys beside whole runs, over SSH; results in bench/results
+bench: engine ## time deploys beside whole runs, and workers with and without the package; results in bench/results
 	@scripts/bench.sh
+	@scripts/test_app.sh --bench
 
 .PHONY: lock
 lock: setup ## resolve the requirements anew

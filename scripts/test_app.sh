@@ -1,7 +1,8 @@
 #!/bin/sh
-# Tests the sample app, and the package that hardens workers, in a container that has PostgreSQL, Redis, Nginx and Chromium, so that this
-# machine needs only Docker. Pictures of the pages are left in .cache/screenshots.
-# Usage: test_app.sh [pytest arguments]
+# Tests the sample app, and the package that hardens workers, in a container that has PostgreSQL, Redis, Nginx and
+# Chromium, so that this machine needs only Docker. Pictures of the pages are left in .cache/screenshots.
+# With --bench it measures there what the package costs (bench/worker.py) and tests nothing.
+# Usage: test_app.sh [pytest arguments | --bench [PAIRS [TASKS]]]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -82,6 +83,16 @@ docker exec "$container" sh -ec '
     tail -n 5 "$log" >&2
     fail "the locked packages could not be installed: is PyPI reachable from a container?"
 }
+
+if [ "${1:-}" = --bench ]; then
+    shift
+    docker cp bench/worker.py "$container:/opt/runtime/worker.py" >/dev/null
+    status=0
+    docker exec --user postgres --workdir /opt/runtime --env HOME=/opt/home --env PYTHONPATH=/opt:/opt/runtime \
+        --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python worker.py /opt/home/results "$@" || status=$?
+    docker cp "$container:/opt/home/results/." bench/results >/dev/null
+    exit "$status"
+fi
 
 # PostgreSQL refuses to run as root. No test collected is exit code 5: a failure, as it should be.
 status=0
