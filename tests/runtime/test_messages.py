@@ -37,6 +37,7 @@ MALFORMED = {
     "cut": json.dumps(ENVELOPE)[:-20],
     "bytes": pickle.dumps({"a": 1}),
     "a list": "[]",
+    "nested too deep": "[" * 100_000 + "]" * 100_000,
     "a number": "1",
     "null": "null",
     "empty": "",

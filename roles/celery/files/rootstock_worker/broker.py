@@ -134,11 +134,14 @@ class Guard(Taking):
         known = running().union(*(channel.qos._delivered for channel in channels))
         keys = State.holder.unacked_key, State.holder.unacked_index_key
         self._nobody_died = True
-        with self.conn_or_acquire() as client:
-            newest = "+inf" if until is None else until
-            tags = {bytes_to_str(tag) for tag in client.zrange(keys[1], newest, 0, desc=True, byscore=True)}
-            count = sum(give_back(self, client, keys, tag) for tag in sorted(tags - known))
-        self._nobody_died = False
+        try:
+            with self.conn_or_acquire() as client:
+                newest = "+inf" if until is None else until
+                held = client.zrange(keys[1], newest, 0, desc=True, byscore=True)
+                tags = {bytes_to_str(tag) for tag in held} - known
+                count = sum(give_back(self, client, keys, tag) for tag in sorted(tags))
+        finally:
+            self._nobody_died = False
         if count:
             logger.warning("recovered: %d messages that the lost connection had brought are back", count)
 

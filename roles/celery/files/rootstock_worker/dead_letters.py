@@ -45,7 +45,7 @@ def task_of(item: bytes | str) -> str:
     """Return the name of a message's task, empty if it has none."""
     try:
         return str(json.loads(item)["headers"]["task"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ""
 
 

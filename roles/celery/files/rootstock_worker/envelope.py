@@ -31,7 +31,7 @@ def fault_of(item: bytes | str) -> str:
     """
     try:
         message = json.loads(item)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON: {error}"
     if not isinstance(message, dict):
         return f"no JSON object but {type(message).__name__}"
