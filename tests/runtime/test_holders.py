@@ -7,14 +7,15 @@ import pytest
 from conftest import Broker, Stage, wait_for
 
 
-def test_what_a_killed_worker_held_runs_again_when_it_is_back(stage: Stage) -> None:
-    worker = stage.worker()
+@pytest.mark.parametrize("namespace", ["", "CELERY"])
+def test_what_a_killed_worker_held_runs_again_when_it_is_back(stage: Stage, namespace: str) -> None:
+    worker = stage.worker(VICTIM_NAMESPACE=namespace)
     stage.send("record", "held", 30)
     wait_for(lambda: stage.begun("held") == 1, 15, "it runs")
     worker.kill()
     assert stage.held() == 1
     begun = time.monotonic()
-    stage.worker()
+    stage.worker(VICTIM_NAMESPACE=namespace)
     wait_for(lambda: stage.begun("held") == 2, 10, "it runs again")
     assert time.monotonic() - begun < 10
     assert stage.held() == 1

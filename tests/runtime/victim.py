@@ -7,24 +7,33 @@ import time
 from celery import Celery, Task
 from kombu import Queue
 
-app = Celery("victim", broker=os.environ["VICTIM_BROKER"])
-app.conf.update(
-    task_acks_late=True,
-    task_default_queue="one",
-    task_queues=[Queue("one"), Queue("two")],
-    task_ignore_result=True,
-    worker_prefetch_multiplier=1,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,
-    broker_transport_options={
+SETTINGS = {
+    "broker_url": os.environ["VICTIM_BROKER"],
+    "task_acks_late": True,
+    "task_default_queue": "one",
+    "task_queues": [Queue("one"), Queue("two")],
+    "task_ignore_result": True,
+    "worker_prefetch_multiplier": 1,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "broker_transport_options": {
         "visibility_timeout": float(os.environ.get("VICTIM_VISIBILITY_TIMEOUT", "3600")),
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "socket_timeout": 5.0,
         "global_keyprefix": os.environ.get("VICTIM_PREFIX", ""),
     },
-)
+}
+
+app = Celery("victim")
+# Django's way is another one inside Celery: a setting that is assigned later has no effect there.
+if os.environ.get("VICTIM_NAMESPACE"):
+    app.config_from_object(
+        {f"CELERY_{name.upper()}": value for name, value in SETTINGS.items()}, namespace="CELERY"
+    )
+else:
+    app.conf.update(SETTINGS)
 
 
 def note(what: str, key: str) -> None:
