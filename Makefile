@@ -62,8 +62,8 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
 	@scripts/lint.sh
 
 .PHONY: unit
-unit: setup ## unit tests, without containers
-	@$(BIN)/pytest tests/unit
+unit: setup ## unit tests, without containers, on all cores
+	@$(BIN)/pytest --numprocesses auto --dist worksteal tests/unit
 
 .PHONY: test-app
 test-app: setup ## the sample app against real PostgreSQL, Redis, worker and browser
