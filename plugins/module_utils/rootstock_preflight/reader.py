@@ -40,8 +40,10 @@ ROLE_CHECKS = (
 )
 # Tables of all hosts, so the same at each of them.
 TABLES = ("stack_servers", "stack_apps", "stack_redis_nodes", "stack_postgresql_nodes", "stack_app_hosts")
-# What tells two hosts apart that are otherwise alike, as the hosts of a fleet's group are: who each is. No role
-# may refuse a host for that, so alike hosts are asked about once: it halves the time with 50 hosts.
+# What each host has of its own, and other hosts or the rules ask for. All else is worked out where needed.
+OF_EACH = ("stack_server_hosts", "stack_redis_node", "stack_postgresql_node", "stack_peers")
+# What tells two hosts apart that are otherwise alike, as the hosts of a fleet's group are: who each is. No
+# role may refuse a host for that, so alike hosts are asked about once: it halves the time with 50 hosts.
 IDENTITY = {"inventory_hostname", "inventory_hostname_short", "ansible_host", "stack_server_hosts"}
 # Which release is wanted is no question of the inventory: the role asks it when it has seen the servers.
 UNKNOWN_BEFORE_THE_RUN = {"django_app_release": ""}
@@ -113,7 +115,7 @@ class Reader:
                 if variable in self.raw[name] and (message := self.work_out(name, variable)):
                     failed[name][variable] = message
         # By variable, then by host: each of the wiring's variables is made of those before it, of all hosts.
-        for variable in [name for name in self.catalogue.wired if wiring and name.startswith("stack_")]:
+        for variable in [name for name in self.catalogue.wired if wiring and name in TABLES + OF_EACH]:
             for name in names:
                 if variable in TABLES and name != names[0]:
                     self.raw[name][variable] = self.raw[names[0]][variable]
