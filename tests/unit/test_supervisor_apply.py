@@ -12,19 +12,10 @@ from typing import Any
 import pytest
 
 from repository import source_module
+from simulated_supervisor import STATES
 
 SOURCE = "roles/supervisor/files/supervisor_apply.py"
 apply = source_module(SOURCE)
-
-STATES = {
-    "STOPPED": 0,
-    "STARTING": 10,
-    "RUNNING": 20,
-    "BACKOFF": 30,
-    "STOPPING": 40,
-    "EXITED": 100,
-    "FATAL": 200,
-}
 
 
 @dataclass

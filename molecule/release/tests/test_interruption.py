@@ -6,6 +6,7 @@ RELEASE_SEED        where the kills at random times are, to repeat them
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from stack import APP, Stack, wait_for
 from traffic import Producer
 
 BOUNDARIES = os.environ.get("RELEASE_BOUNDARIES", "4")
-SEED = os.environ.get("RELEASE_SEED") or str(random.randrange(10**6))  # noqa: S311 - a place to cut, no secret
+SEED = os.environ.get("RELEASE_SEED") or str(secrets.randbelow(10**6))
 RANDOM_KILLS = 1
 FIRST_TASK = "Take the lock and look at the host"
 KILLED = -9

@@ -99,7 +99,11 @@ class Taking:
             return
         if self._in_doubt:
             self._in_doubt = False
-            self.give_back_unknown()
+            try:
+                self.give_back_unknown()
+            except self.ResponseError as error:
+                # It is tried again at kombu's interval.
+                logger.error("what the lost connection had brought cannot be given back now: %s", error)
         prefix = self.global_keyprefix
         if self._empty:
             self._waits += 1
