@@ -97,7 +97,7 @@ fi
 # PostgreSQL refuses to run as root. No test collected is exit code 5: a failure, as it should be.
 status=0
 docker exec --user postgres --workdir /opt/sample_app --env HOME=/opt/home --env SCREENSHOTS=/opt/screenshots \
-    --env MIGRATE_SCRIPT=/opt/migrate.py \
+    --env MIGRATE_SCRIPT=/opt/migrate.py --env PYTHONPATH=/opt \
     "$container" /opt/venv/bin/python -m pytest -p no:cacheprovider "$@" || status=$?
 # The package that role celery loads into workers, with the same Celery.
 if [ "$#" -eq 0 ]; then

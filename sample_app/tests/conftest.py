@@ -46,7 +46,7 @@ def empty(servers: None) -> None:
     client = stack.broker()
     # Not FLUSHDB: that would take the bindings away that running workers have made.
     client.delete(*stack.QUEUES)
-    stack.wait_for(lambda: client.zcard("unacked_index") == 0, what="workers are idle")
+    stack.wait_for(lambda: stack.held() == 0, what="workers are idle")
     for model in ("orders.PaymentAttempt", "orders.Order", "crm.Lead", "reports.Report", "accounts.User"):
         apps.get_model(model).objects.all().delete()
     apps.get_model("operations.FailedTask").objects.all().delete()

@@ -172,7 +172,20 @@ def broker() -> "redis.Redis[str]":
 def waiting() -> int:
     """Messages in all queues, those that a worker holds included."""
     client = broker()
-    return sum(client.llen(queue) for queue in QUEUES) + client.zcard("unacked_index")
+    return sum(client.llen(queue) for queue in QUEUES) + held()
+
+
+def held() -> int:
+    """Messages that some worker has and has not acknowledged."""
+    client = broker()
+    return sum(client.zcard(index) for index in client.keys("unacked_index*"))
+
+
+def forget_held() -> None:
+    """Nobody gives them back: the broker will not help."""
+    client = broker()
+    if keys := client.keys("unacked*"):
+        client.delete(*keys)
 
 
 def faults(*wanted: dict[str, object]) -> None:
@@ -189,9 +202,17 @@ def ledger() -> dict[str, object]:
 
 
 def worker(name: str, *options: str, **environment: str) -> Process:
-    """A worker of all queues."""
+    """A worker of all queues, with the package that a deployed one loads."""
     command = [BIN / "celery", "-A", "shop", "worker", "-n", f"{name}@test", "-Q", ",".join(QUEUES)]
-    command += options or ("-c", "4")
+    command += ["-I", "rootstock_worker.install", *(options or ("-c", "4"))]
+    environment |= {
+        "ROOTSTOCK_DRAIN_SECONDS": "30",
+        "ROOTSTOCK_RETIRE_SECONDS": "60",
+        "ROOTSTOCK_GENERATION": "tests",
+        "ROOTSTOCK_LIVE_GENERATION_FILE": str(HERE / "generation"),
+        "ROOTSTOCK_QUEUES": ",".join(QUEUES),
+        "ROOTSTOCK_HEARTBEAT_FILE": str(HERE / f"{name}.heartbeat"),
+    }
     return Process(
         f"worker-{name}", command, lambda p: f"{name}@test ready." in p.log(), **environment
     ).start()
