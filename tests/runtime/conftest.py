@@ -193,6 +193,11 @@ class Worker:
     def says(self, text: str, seconds: float = 15) -> None:
         wait_for(lambda: text in self.log.read_text(), seconds, f"{self.name} says '{text}'")
 
+    def children(self) -> list[int]:
+        """The processes that run its tasks."""
+        main = self.process.pid
+        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
     def heartbeat(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.heartbeat_file.read_text())
         return found

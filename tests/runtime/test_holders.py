@@ -1,5 +1,7 @@
 """What a dead worker held goes back at once; what a live one holds does not, however long it takes."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -96,6 +98,26 @@ def test_what_was_not_begun_goes_back_when_a_worker_ends(stage: Stage) -> None:
     assert stage.broker.llen("one") == 1
     # It is no poison: nobody died of it.
     assert b"rootstock_deliveries" not in stage.broker.lindex("one", 0)
+
+
+def test_what_a_child_has_just_been_given_is_done_once_when_its_worker_ends(stage: Stage) -> None:
+    """The child stands still between getting a task and saying so, while its worker is told to end."""
+    worker = stage.worker(ROOTSTOCK_DRAIN_SECONDS="30")
+    (child,) = worker.children()
+    os.kill(child, signal.SIGSTOP)
+    stage.send("record", "given")
+    worker.says("received")
+    worker.process.terminate()
+    worker.says("Warm shutdown")
+    # Time to forget what no child has confirmed, which nothing tells of.
+    time.sleep(2)
+    os.kill(child, signal.SIGCONT)
+    worker.process.wait(20)
+    assert stage.done("given") == 1
+    stage.worker("b")
+    stage.send("record", "next")
+    wait_for(lambda: stage.done("next") and not stage.held(), 15, "the next worker has done all there is")
+    assert stage.begun("given") == 1
 
 
 def test_a_redis_that_was_killed_does_not_end_or_stall_a_worker(stage: Stage, server: Broker) -> None:

@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 from base64 import b64decode
-from pathlib import Path
 
 from conftest import Stage, wait_for
 
@@ -128,10 +127,8 @@ def test_a_task_whose_process_was_killed_from_outside_runs_again(stage: Stage) -
     worker = stage.worker(ROOTSTOCK_MAX_DELIVERIES="3")
     stage.send("record", "unlucky", 3)
     wait_for(lambda: stage.begun("unlucky") == 1, 15, "it runs")
-    main = worker.process.pid
-    children = Path(f"/proc/{main}/task/{main}/children").read_text()
-    for child in children.split():
-        os.kill(int(child), signal.SIGKILL)
+    for child in worker.children():
+        os.kill(child, signal.SIGKILL)
     wait_for(lambda: stage.done("unlucky") == 1, 15, "it is done")
     assert stage.begun("unlucky") == 2
 

@@ -38,7 +38,7 @@ else:
 
 def note(what: str, key: str) -> None:
     """Not in Redis, which some tests take away."""
-    with open(os.environ["VICTIM_EFFECTS"], "a") as effects:  # noqa: PTH123 - os.PathLike would be of no use here
+    with open(os.environ["VICTIM_EFFECTS"], "a") as effects:  # noqa: PTH123 - os.PathLike would be of no use here, 2026-11-25
         effects.write(f"{what} {key}\n")
 
 

@@ -1,4 +1,7 @@
-"""The processes below a worker: none outlives it, and the death of one does not lose its task."""
+"""The processes below a worker: none outlives it, and the end of one neither loses nor repeats its task."""
+
+# Celery has no types.
+# mypy: disable-error-code="misc, attr-defined"
 
 import ctypes
 import logging
@@ -6,7 +9,10 @@ import os
 import signal
 from typing import Any
 
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.prefork import TaskPool
 from celery.signals import worker_init, worker_process_init
+from celery.worker import state
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +45,30 @@ def requeue_on_worker_lost(sender: Any, **_: object) -> None:
             task.reject_on_worker_lost = True
 
 
+def count_as_begun(pool: Any) -> None:
+    """Have a worker that ends in order wait for what its children have been given and not yet confirmed.
+
+    Celery forgets these tasks (AsynPool.flush: the broker will deliver them again). But the child has its
+    task and does it, a moment later; nobody acknowledges it, so the next worker does it once more.
+    """
+    for job in tuple(pool._cache.values()):
+        child = job._write_to
+        if not job._accepted and child is not None and child._is_alive():
+            # As Celery itself notes a confirmation; should the child die, the task is put back by its number.
+            job._accepted, job._worker_pid = True, child.pid
+
+
+class Pool(AsynPool):
+    """Celery's pool of processes. It is told to flush when the connection is lost, too, which is no end."""
+
+    def flush(self) -> None:
+        if state.should_stop is not None:
+            count_as_begun(self)
+        super().flush()
+
+
 def install() -> None:
-    """Ask for both in each worker."""
+    """Ask for all of it in each worker."""
+    TaskPool.Pool = Pool
     worker_process_init.connect(die_with_parent, weak=False)
     worker_init.connect(requeue_on_worker_lost, weak=False)
