@@ -3,6 +3,7 @@
 import json
 import os
 import xmlrpc.client
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Program:
 
 
 # The names of the methods are Supervisor's.
-# ruff: noqa: N802
+# ruff: noqa: N802 - Supervisor's own names, 2026-11-26
 class World:
     """Supervisor's interface, a clock, brokers, and workers that write their heartbeats."""
 
@@ -187,3 +188,12 @@ class World:
             self.succeed(program)
         elif program.ends_after is not None:
             program.ending = self.now + program.ends_after
+
+
+def refuse(text: str) -> Callable[..., Any]:
+    """A method of Supervisor's that fails."""
+
+    def call(*_: object) -> Any:
+        raise xmlrpc.client.Fault(20, text)
+
+    return call
