@@ -261,7 +261,7 @@ def playbook(path: str, *arguments: str) -> int:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert process.stdout is not None  # noqa: S101 asked for with PIPE
+        assert process.stdout is not None  # noqa: S101 - asked for with PIPE, 2026-11-23
         for line in process.stdout:
             log.write(line)
             log.flush()

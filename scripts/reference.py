@@ -15,7 +15,7 @@ ROOT = ROLES.parent
 # Not a package that is installed: the modules and plugins of the playbooks find it there, too.
 sys.path.insert(0, str(ROOT / "plugins/module_utils"))
 
-from rootstock_preflight import catalogue  # noqa: E402 the path comes first
+from rootstock_preflight import catalogue  # noqa: E402 - the path comes first, 2026-11-24
 
 PAGE = ROOT / "docs/variables.md"
 MEND = "run .venv/bin/python scripts/reference.py"

@@ -185,7 +185,7 @@ class Prober:
                 detail = " ".join(answer.text.split())[:200]
             elif request.kind == "page":
                 self._read(answer.text)
-        except Exception as error:  # noqa: BLE001 - whatever it is, a user would have had no answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, a user would have had no answer, 2026-11-23
             status, detail = 0, f"{type(error).__name__}: {error}"[:300]
         self._answers.append(Answer(request, path, due, time.time() - due, status, detail))
         if session and (request.fresh or not status):

@@ -197,7 +197,7 @@ class Producer:
         self._in_place = in_place
         self._user = user
         self._unit = f"traffic-{self.run}"
-        self._home = f"/var/tmp/{self._unit}"  # noqa: S108 - on the server, with a name nobody can guess
+        self._home = f"/var/tmp/{self._unit}"  # noqa: S108 - on the server, with a name nobody can guess, 2026-11-23
         self._stopped: Ledger | None = None
 
     def __enter__(self) -> Self:

@@ -42,7 +42,7 @@ def main(run: str, rate: str, long_every: str, queues: str, path: str) -> None:
     # As in shop/wsgi.py: who waits for no result needs no connection to the results.
     app.backend_cls = "disabled://"
     names, every = queues.split(","), int(long_every)
-    chance = random.Random(run)  # noqa: S311 - how long a task sleeps is no secret
+    chance = random.Random(run)  # noqa: S311 - how long a task sleeps is no secret, 2026-11-23
     begun = time.monotonic()
     with Path(path).open("x") as ledger:
         for number in count():
@@ -57,7 +57,7 @@ def main(run: str, rate: str, long_every: str, queues: str, path: str) -> None:
             try:
                 # Nothing tries again behind the ledger's back: each key is published once at most.
                 record.apply_async((key, round(seconds, 3)), queue=queue, retry=False)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it was not acknowledged
+            except Exception as error:  # noqa: BLE001 - whatever it is, it was not acknowledged, 2026-11-23
                 note(ledger, "failed", key, f"{type(error).__name__}: {error}")
             else:
                 note(ledger, "acknowledged", key)

@@ -296,7 +296,7 @@ class Answers:
         """Return what a step returns; None, and its error printed, where it fails."""
         try:
             return step()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application raises is reported
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application raises is reported, 2026-11-24
             self.say(part, {"error": described(error)})
         return None
 

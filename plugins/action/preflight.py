@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # its path says where the package beside it is.
 sys.path.insert(0, str(ROOT / "plugins/module_utils"))
 
-from rootstock_preflight import catalogue, judgement, reader, report, servers  # noqa: E402 the path comes first
+from rootstock_preflight import catalogue, judgement, reader, report, servers  # noqa: E402 - the path comes first, 2026-11-24
 
 DOCUMENTATION = r"""
 ---

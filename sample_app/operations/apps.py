@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -5,4 +7,5 @@ class OperationsConfig(AppConfig):
     name = "operations"
 
     def ready(self) -> None:
-        from operations import failures  # noqa: F401 - connects its signal
+        # Connects its signal; it imports models, which are not there before now.
+        import_module("operations.failures")

@@ -42,7 +42,7 @@ def _timed(check: Callable[[], None]) -> Check:
     error = ""
     try:
         check()
-    except Exception as problem:  # noqa: BLE001 - whatever it is, the service is not ready
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the service is not ready, 2026-11-23
         # Its text would name addresses and users.
         error = type(problem).__name__
     return Check(ok=not error, milliseconds=round((time.monotonic() - started) * 1000, 1), error=error)

@@ -23,7 +23,7 @@ def queue_depths() -> dict[str, int] | None:
     """
     try:
         return cache.get_or_set("queue-depths", _ask_broker, timeout=2)
-    except Exception:  # noqa: BLE001 - of the broker's or the cache's client
+    except Exception:  # noqa: BLE001 - of the broker's or the cache's client, 2026-11-23
         # This page must work when they do not.
         return None
 

@@ -65,7 +65,7 @@ class Faults:
         """The fault that this call is to suffer."""
         with self._lock:
             for fault in self._faults:
-                if fault.target != target or fault.times == 0 or random.random() >= fault.share:  # noqa: S311 - no secret
+                if fault.target != target or fault.times == 0 or random.random() >= fault.share:  # noqa: S311 - no secret, 2026-11-23
                     continue
                 if fault.times is not None:
                     fault.times -= 1

@@ -21,7 +21,7 @@ from sandbox.faults import Fault, Faults
 from sandbox.ledger import KeyConflict, Ledger
 
 #: The gateway's test card that has no money.
-DECLINED_TOKEN = "tok_declined"  # noqa: S105 - a test card
+DECLINED_TOKEN = "tok_declined"  # noqa: S105 - a test card, 2026-11-23
 LARGEST_BODY = 1024 * 1024
 
 
@@ -194,5 +194,5 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             raise BadRequest("the body is not valid JSON") from error
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class, 2026-11-23
         """One line per request would only say what the ledger says."""

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from celery import current_task
 
-_fields: ContextVar[dict[str, str]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
+_fields: ContextVar[dict[str, str]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place, 2026-11-23
 
 
 @contextmanager

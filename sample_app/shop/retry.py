@@ -13,5 +13,5 @@ def backoff(attempt: int) -> float:
     """
     longest = settings.RETRY_BACKOFF_MAX
     # A larger exponent would only overflow.
-    delay = float(2 ** min(attempt, 20)) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    delay = float(2 ** min(attempt, 20)) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret, 2026-11-23
     return max(1.0, min(delay, longest))

@@ -31,7 +31,7 @@ def cut(trial: Trial, seconds: float, at_most: float, *, restart: bool) -> None:
 
 def done_since(run: str, since: float) -> str:
     return (
-        "select count(*) from diagnostics_effect "  # noqa: S608 - no input
+        "select count(*) from diagnostics_effect "  # noqa: S608 - no input, 2026-11-25
         f"where key like '{run}/%' and finished_at > to_timestamp({since:f})"
     )
 

@@ -38,6 +38,26 @@ def test_no_work_is_left_as_a_note() -> None:
     assert [str(path) for path, text in TEXTS.items() if note.search(text)] == []
 
 
+def test_a_rule_that_is_not_applied_has_a_reason_and_a_date() -> None:
+    # Put together here, so that this file does not find itself.
+    exception = re.compile(r"# (?:ruff: )?no" + r"qa\b(.*)$", re.MULTILINE)
+    sound = re.compile(r": \S+ (?:- )?\S+ .*, 20\d\d-\d\d-\d\d")
+    code = {path: text for path, text in TEXTS.items() if path.suffix in (".py", ".yml")}
+    found = {path: exception.findall(text) for path, text in code.items()}
+    assert sum(map(len, found.values())) > 0
+    assert {
+        path: wrong for path, each in found.items() if (wrong := [e for e in each if not sound.match(e)])
+    } == {}
+
+
+def test_no_play_has_another_strategy_than_linear() -> None:
+    """With another one `run_once` would run on each host: the reason of those exceptions."""
+    plays = [text for path, text in TEXTS.items() if path.parts[0] == "playbooks" and path.suffix == ".yml"]
+    assert plays
+    assert not [text for text in plays if re.search(r"^\s*strategy:", text, re.MULTILINE)]
+    assert "strategy" not in TEXTS[Path("ansible.cfg")]
+
+
 def test_scripts_can_be_executed_and_stop_at_an_error() -> None:
     shell = {path: text for path, text in TEXTS.items() if SHELL_HEAD.match(text) and path.suffix != ".j2"}
     assert Path(".ci/run") in shell

@@ -31,7 +31,7 @@ class Program:
 
 
 # The names of the methods are Supervisor's.
-# ruff: noqa: N802
+# ruff: noqa: N802 - Supervisor's own names, 2026-11-23
 class Fake:
     """Supervisor's interface; `files` are the versions of the stanzas on disk."""
 

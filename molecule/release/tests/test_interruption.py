@@ -98,7 +98,7 @@ def test_killed_between_two_tasks(
 
 
 def test_killed_at_any_time(stack: Stack, play: Playbooks, sources: Path, traffic: Surroundings) -> None:
-    chance = random.Random(SEED)  # noqa: S311 - a place to cut, no secret
+    chance = random.Random(SEED)  # noqa: S311 - a place to cut, no secret, 2026-11-23
     found: list[str] = []
     for number in range(RANDOM_KILLS):
         # Counted from the end of a task: the same seconds are another place on a busier machine.

@@ -247,7 +247,7 @@ def routes(app: Any, expected: Expected) -> Iterator[str]:
     for task in own_tasks(app):
         try:
             queue_or_none = destination(app, task, {})
-        except Exception as error:  # noqa: BLE001 - a router is the application's code
+        except Exception as error:  # noqa: BLE001 - a router is the application's code, 2026-11-23
             yield (
                 f"{setting('task_routes')} cannot tell the queue of {task}: {error!r}; let the router answer "
                 "for a task without arguments as well, and name only queues that are there"
@@ -372,7 +372,7 @@ def main(application: str, expected: str) -> int:
     try:
         app = load(application)
     # SystemExit: an application that ends the process while it is loaded would otherwise pass.
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application raises is reported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application raises is reported, 2026-11-23
         lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:]
         print(f"The Celery application {application} cannot be loaded. The last lines:", file=sys.stderr)
         print(masked("\n".join(lines)), file=sys.stderr)

@@ -172,7 +172,7 @@ def unapply(key: Key) -> tuple[list[Key], str]:
             # As `migrate` does: content types of renamed models are renamed back on this signal.
             emit_pre_migrate_signal(0, False, connection.alias, apps=apps, plan=plan)
             executor.migrate(None, plan)
-        except Exception as error:  # noqa: BLE001 - a migration is the application's code
+        except Exception as error:  # noqa: BLE001 - a migration is the application's code, 2026-11-23
             connection.close()
             if not gave_up(error) or attempt == UNDO_ATTEMPTS:
                 return graph.forwards_plan(key), "".join(traceback.format_exception_only(error)).strip()
@@ -236,7 +236,7 @@ def report(
     every = list(dict.fromkeys(unfinished + planned))
     try:
         done = applied(every)
-    except (Exception, SystemExit) as failure:  # noqa: BLE001 - settings or database may be what is broken
+    except (Exception, SystemExit) as failure:  # noqa: BLE001 - settings or database may be what is broken, 2026-11-23
         say(reason(error))
         if every:
             say(f"The database cannot be asked what is applied: {failure}")
@@ -281,7 +281,7 @@ def main(release: str, lock_timeout: str, note_path: str) -> int:
         try:
             manage("migrate", "--noinput", "--no-color", "--traceback")
         # SystemExit: a settings module or a manage.py may end the process.
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is reported
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is reported, 2026-11-23
             pre_migrate.disconnect(remember)
             if report(error, release, seconds, planned, unfinished):
                 write(note, [])

@@ -49,7 +49,7 @@ LOG_BYTES = 65536
 
 
 # The names of the methods are Supervisor's.
-# ruff: noqa: N802
+# ruff: noqa: N802 - Supervisor's own names, 2026-11-23
 class Supervisor(Protocol):
     """The part of Supervisor's XML-RPC interface that is used (http://supervisord.org/api.html)."""
 

@@ -1,6 +1,6 @@
 """One module per concern. Every name is imported by hand: what is in force can be found with grep."""
 
-# ruff: noqa: F401 - Django and Celery read these names from this module.
+# ruff: noqa: F401 - Django and Celery read these names from this module, 2026-11-23
 from shop.settings.celery import (
     CELERY_ACCEPT_CONTENT,
     CELERY_BEAT_SCHEDULE,
