@@ -61,6 +61,8 @@ docker cp sample_app "$container:/opt/sample_app" >/dev/null
 docker cp roles/django_app/files/migrate.py "$container:/opt/migrate.py" >/dev/null
 docker cp roles/celery/files/rootstock_worker "$container:/opt/rootstock_worker" >/dev/null
 docker cp tests/runtime "$container:/opt/runtime" >/dev/null
+PYTHONPATH=tests .venv/bin/python tests/redis_users.py >"$log"
+docker cp "$log" "$container:/opt/runtime/users.acl" >/dev/null
 
 # One environment per set of requirements, kept in the volume; half-made ones have no name yet.
 docker exec "$container" sh -ec '

@@ -77,23 +77,19 @@ def wait_until_healthy(stack: Stack, seconds: float) -> None:
 
 # What a row has left must not be counted, or waited for, in the next one.
 _EMPTY = """
-from shop.celery import app
-
 left = {}
-with app.connection_for_write() as broker:
-    client = broker.default_channel.client
-    for key in [*arguments["queues"], *client.keys("*unacked*"), *client.keys("*\\x06\\x16*")]:
-        size = {b"list": client.llen, b"hash": client.hlen}.get(client.type(key))
-        if size and size(key):
-            left[key if isinstance(key, str) else key.decode()] = size(key)
-        client.delete(key)
+for key in [*arguments["queues"], *server.keys("*unacked*"), *server.keys("*\\x06\\x16*")]:
+    size = {"list": server.llen, "hash": server.hlen}.get(server.type(key))
+    if size and size(key):
+        left[key] = size(key)
+    server.delete(key)
 print(json.dumps(left))
 """
 
 
 def empty(stack: Stack) -> dict[str, int]:
     """Throws away all messages; returns how many there were, by key."""
-    left: dict[str, int] = stack.python(_EMPTY, {"queues": QUEUES})
+    left: dict[str, int] = stack.redis(_EMPTY, {"queues": QUEUES})
     return left
 
 

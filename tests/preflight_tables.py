@@ -253,6 +253,9 @@ BAD: list[tuple[str, str, str, Made]] = [
     ),
     ("redis-databases", "app_redis_databases", "one", single(app_redis_databases={"results": 16})),
     ("redis-databases", "app_redis_databases", "one", single(app_redis_databases={"results": 1})),
+    ("redis-users", "app_redis_key_prefix", "one", single(app_redis_key_prefix="shop *")),
+    ("redis-users", "app_redis_rules", "one", single(app_redis_rules=["hgetall"])),
+    ("redis-users", "app_redis_rules", "one", single(app_redis_rules=["~locks:*"])),
     (
         "redis-databases",
         "app_redis_databases",

@@ -107,31 +107,58 @@ class Stack:
     def get(self, path: str, **kwargs: Any) -> requests.Response:
         return self.session().get(self.url(path), timeout=30, allow_redirects=False, **kwargs)
 
-    def python(self, code: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    def python(self, code: str, arguments: Mapping[str, Any] | None = None, purpose: str = "") -> Any:
         """Runs code in the application's own environment; returns what it printed as JSON.
 
-        The code finds its arguments in the dict `arguments`.
+        The code finds its arguments in the dict `arguments`. With a purpose, such as WORKER, it is the user
+        of Redis that programs of that purpose are.
         """
+        user = f"runuser -u {self.app} -- env ROOTSTOCK_PURPOSE={purpose}"
+        return self._python(user, "import django; django.setup()\n" + code, arguments)
+
+    def redis(
+        self,
+        code: str,
+        arguments: Mapping[str, Any] | None = None,
+        url_variable: str = "CELERY_BROKER_URL",
+    ) -> Any:
+        """Likewise as root; `server` is the Redis of one of the application's URLs, by its user admin."""
+        connect = (
+            "import os, redis\nfrom urllib.parse import urlsplit\n"
+            f"url = urlsplit(os.environ[{url_variable!r}])\n"
+            "server = redis.Redis(host=url.hostname, port=url.port, db=int(url.path[1:]), username='admin',\n"
+            "                     password=os.environ['REDIS_ADMIN_PASSWORD'], decode_responses=True)\n"
+        )
+        return self._python("", connect + code, arguments, "/etc/redis/rootstock.env")
+
+    def _python(self, user: str, code: str, arguments: Mapping[str, Any] | None, *env_files: str) -> Any:
         program = (
-            f"import json\narguments = json.loads({json.dumps(json.dumps(dict(arguments or {})))})\n"
-            "import django; django.setup()\n" + code
+            f"import json\narguments = json.loads({json.dumps(json.dumps(dict(arguments or {})))})\n{code}"
         )
         encoded = base64.b64encode(program.encode()).decode()
+        files = " ".join([f"/etc/{self.app}/app.env", *env_files])
         output = self.host.check_output(
-            f"cd /srv/{self.app}/current && echo {encoded} | base64 -d | runuser -u {self.app} -- "
-            f"env STATIC_ROOT=/srv/{self.app}/current/.static "
-            f"/usr/local/lib/rootstock/with-env /etc/{self.app}/app.env -- .venv/bin/python -"
+            f"cd /srv/{self.app}/current && echo {encoded} | base64 -d | {user} "
+            f"env PYTHONDONTWRITEBYTECODE=1 STATIC_ROOT=/srv/{self.app}/current/.static "
+            f"/usr/local/lib/rootstock/with-env {files} -- .venv/bin/python -"
         )
         return json.loads(output.strip().splitlines()[-1])
 
+    def denied(self, port: int = 6379) -> list[str]:
+        """What Redis has refused to whom since it was started."""
+        entries = self.host.check_output(
+            '. /etc/redis/rootstock.env && REDISCLI_AUTH="$REDIS_ADMIN_PASSWORD" '
+            f"redis-cli -p {port} --user admin --json ACL LOG"
+        )
+        return [
+            f"{entry['username']}: {entry['object']} ({entry['context']}, {entry['reason']})"
+            for entry in json.loads(entries)
+        ]
+
     def redis_config(self, url_variable: str = "CELERY_BROKER_URL") -> dict[str, str]:
         """CONFIG GET * of the Redis behind one of the application's URLs."""
-        code = (
-            "import os, redis\n"
-            "server = redis.Redis.from_url(os.environ[arguments['url']], decode_responses=True)\n"
-            "print(json.dumps(server.config_get('*')))"
-        )
-        config: dict[str, str] = self.python(code, {"url": url_variable})
+        code = "print(json.dumps(server.config_get('*')))"
+        config: dict[str, str] = self.redis(code, url_variable=url_variable)
         return config
 
     def send(self, task: str, *args: Any, queue: str, wait: float | None = 30) -> Any:
@@ -154,14 +181,12 @@ class Stack:
 def broker_setting(stack: Stack, name: str, value: str) -> Iterator[None]:
     """The Redis of CELERY_BROKER_URL with another setting."""
     code = (
-        "import os, redis\n"
-        "server = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'], decode_responses=True)\n"
         "before = server.config_get(arguments['name'])[arguments['name']]\n"
         "server.config_set(arguments['name'], arguments['value'])\n"
         "print(json.dumps(before))"
     )
-    before = stack.python(code, {"name": name, "value": value})
+    before = stack.redis(code, {"name": name, "value": value})
     try:
         yield
     finally:
-        stack.python(code, {"name": name, "value": before})
+        stack.redis(code, {"name": name, "value": before})

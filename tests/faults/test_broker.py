@@ -1,4 +1,4 @@
-"""Rows 10, 11, 13 and 14: Redis is full, is emptied next door, cannot write, or reads a torn file."""
+"""Rows 10 to 14: Redis is full, emptied next door, asked for too much, cannot write, or reads a torn file."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from injection import REDIS, fill, main_pid, program_settings, small_disk, worker
-from stack import Stack, broker_setting, wait_for
+from stack import APP, Stack, broker_setting, wait_for
 from traffic import QUEUES
 from trial import IN_FLIGHT, Flow, Trial
 
@@ -26,8 +26,7 @@ def refused(flow: Flow, reason: str, count: int = REFUSED) -> None:
 
 def redis(stack: Stack, code: str, **arguments: object) -> object:
     """What code prints that asks `server`, the Redis of the broker."""
-    connect = "import os, redis\nserver = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'])\n"
-    return stack.python(connect + code, arguments)
+    return stack.redis(code, arguments)
 
 
 #: A queue whose length nobody but the test changes.
@@ -105,6 +104,62 @@ def test_the_cache_is_flushed_that_shares_the_database_of_the_broker(trial: Tria
     # What Django's cache.clear() does, in the database that the cache would then have.
     redis(trial.stack, "server.flushdb()\nprint('null')")
     trial.measure("lost", MESSAGES - unconsumed(trial.stack), at_most=0)
+
+
+# --- 12: what an application may not ask
+
+
+def allowed(stack: Stack, commands: list[list[str]]) -> int:
+    """How many of the commands Redis answers with anything but NOPERM to the programs of the application."""
+    code = (
+        "import os, redis\n"
+        "server = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'], db=15)\n"
+        "def answered(command):\n"
+        "    try:\n"
+        "        server.execute_command(*command)\n"
+        "    except redis.exceptions.NoPermissionError:\n"
+        "        return False\n"
+        "    return True\n"
+        "print(json.dumps([command for command in arguments['commands'] if answered(command)]))"
+    )
+    return sum(
+        len(stack.python(code, {"commands": commands}, purpose))
+        for purpose in ("", "WORKER", "BEAT", "FLOWER")
+    )
+
+
+@pytest.mark.row("12")
+def test_the_application_asks_for_what_is_not_its_business(trial: Trial) -> None:
+    commands = [
+        ["FLUSHALL"],
+        ["FLUSHDB"],
+        ["CONFIG", "GET", "*"],
+        ["KEYS", "*"],
+        ["ACL", "LIST"],
+        ["DEBUG", "SLEEP", "0"],
+    ]
+    commands += [
+        ["CONFIG", "SET", "appendonly", "no"],
+        ["SAVE"],
+        ["SWAPDB", "1", "14"],
+        ["CLIENT", "KILL", "TYPE", "normal"],
+    ]
+    trial.measure("allowed", allowed(trial.stack, commands), at_most=0)
+
+
+@pytest.mark.row("12")
+@pytest.mark.control("users with all rights")
+def test_the_application_asks_with_all_rights(trial: Trial) -> None:
+    stack = trial.stack
+    names = [f"{APP}-{purpose}" for purpose in ("app", "worker", "beat", "flower")]
+    give = "for name in arguments['names']: server.execute_command('ACL', 'SETUSER', name, '+@all')\n"
+    stack.redis(give + "print('null')", {"names": names})
+    try:
+        # Nothing that would end the rows after this one.
+        harmless = [["CONFIG", "GET", "*"], ["KEYS", "*"], ["ACL", "LIST"]]
+        trial.measure("allowed", allowed(stack, harmless), at_most=0)
+    finally:
+        stack.redis("server.acl_load()\nprint('null')")
 
 
 # --- 13: the disk

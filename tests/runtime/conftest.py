@@ -22,6 +22,8 @@ PACKAGE = Path(
     os.environ.get("RUNTIME_PACKAGE", str(HERE.parents[1] / "roles/celery/files/rootstock_worker"))
 )
 sys.path[:0] = [str(PACKAGE.parent), str(HERE)]
+#: The users of Redis as the role writes them, by tests/redis_users.py.
+USERS = HERE / "users.acl"
 
 
 def wait_for(check: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -46,7 +48,8 @@ class Broker:
     def start(self) -> None:
         program = shutil.which("redis-server")
         assert program, "no redis-server: make test-app runs these tests where there is one"
-        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always --save"
+        options = f"--port {self.port} --bind 127.0.0.1 --aclfile {USERS}"
+        options += " --appendonly yes --appendfsync always --save"
         self.process = subprocess.Popen(
             [program, *options.split(), "", "--dir", self.directory], stdout=subprocess.DEVNULL
         )
@@ -66,7 +69,11 @@ class Broker:
         self.process.wait()
 
     def client(self, database: int) -> "Redis[bytes]":
-        return Redis(port=self.port, db=database)
+        return Redis(port=self.port, db=database, username="admin", password="password-of-admin")
+
+    def url(self, user: str, port: int = 0) -> str:
+        """The broker for a user, perhaps by another port."""
+        return f"redis://{user}:password-of-{user}@127.0.0.1:{port or self.port}/1"
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +92,6 @@ class Stage:
         self.environment = os.environ | {
             "PYTHONPATH": f"{PACKAGE.parent}:{HERE}",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "VICTIM_BROKER": f"redis://127.0.0.1:{server.port}/1",
             "VICTIM_EFFECTS": str(directory / "effects"),
             "ROOTSTOCK_DRAIN_SECONDS": "2",
             "ROOTSTOCK_RETIRE_SECONDS": "60",
@@ -94,7 +100,8 @@ class Stage:
             "ROOTSTOCK_QUEUES": "one",
             **environment,
         }
-        self.prefix = self.environment.get("VICTIM_PREFIX", "")
+        self.prefix, self.users = "", "plain"
+        self.environment["VICTIM_BROKER"] = server.url("plain-app")
         self.broker, self.effects = server.client(1), directory / "effects"
         self.effects.touch()
         self.workers: list[Worker] = []
@@ -111,6 +118,11 @@ class Stage:
         worker = Worker(self, name, concurrency, hardened, queues, environment)
         self.workers.append(worker)
         return worker
+
+    def use_prefix(self, prefix: str) -> None:
+        """All keys begin with it, and with users whom Redis refuses others."""
+        self.prefix, self.users = prefix, "prefixed"
+        self.environment |= {"VICTIM_PREFIX": prefix, "VICTIM_BROKER": self.server.url("prefixed-app")}
 
     def python(self, code: str, **environment: str) -> str:
         """Run code in the application's environment; return what it prints."""
@@ -133,7 +145,7 @@ class Stage:
         """Run the command for dead letters; return what it prints."""
         result = subprocess.run(
             [sys.executable, "-m", "rootstock_worker.dead_letters", "victim", *arguments],
-            env=self.environment,
+            env=self.environment | {"VICTIM_BROKER": self.server.url(f"{self.users}-worker")},
             capture_output=True,
             text=True,
             check=False,
@@ -179,7 +191,12 @@ class Worker:
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "celery", *command],
-                env=stage.environment | {"ROOTSTOCK_HEARTBEAT_FILE": str(self.heartbeat_file), **environment},
+                env=stage.environment
+                | {
+                    "VICTIM_BROKER": stage.server.url(f"{stage.users}-worker"),
+                    "ROOTSTOCK_HEARTBEAT_FILE": str(self.heartbeat_file),
+                    **environment,
+                },
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -224,7 +241,10 @@ class Worker:
 @pytest.fixture
 def stage(server: Broker, tmp_path: Path) -> Iterator[Stage]:
     server.client(0).flushall()
+    server.client(0).acl_log_reset()
     found = Stage(server, tmp_path)
     yield found
     for worker in found.workers:
         worker.end()
+    denials = [(e["username"], e["object"], e["context"], e["reason"]) for e in server.client(0).acl_log()]
+    assert denials == []

@@ -5,6 +5,8 @@ import signal
 import time
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
 from conftest import Broker, Stage, wait_for
 
@@ -150,15 +152,26 @@ def test_what_a_lost_connection_had_brought_comes_back(stage: Stage, server: Bro
     assert (stage.begun("running"), stage.begun("later")) == (1, 1)
 
 
+def test_redis_starts_with_the_transactions_of_before(stage: Stage, server: Broker) -> None:
+    """It replays its file as the default user, whom nobody can be: one without rights loses them (7.0.15)."""
+    with stage.broker.pipeline(transaction=True) as pipe:
+        pipe.lpush("two", "in a transaction").set("celery-task-meta-1", "likewise").execute()
+    server.kill()
+    server.start()
+    assert (stage.broker.llen("two"), stage.broker.get("celery-task-meta-1")) == (1, b"likewise")
+    with pytest.raises(RedisError, match="Authentication required"):
+        Redis(port=server.port).ping()
+
+
 def test_a_prefix_is_kept_to(stage: Stage) -> None:
-    stage.environment["VICTIM_PREFIX"] = stage.prefix = "q:"
+    stage.use_prefix("shop:")
     worker = stage.worker()
     stage.send("record", "prefixed", 30)
     wait_for(lambda: stage.begun("prefixed") == 1, 15, "it runs")
     worker.kill()
     stage.worker()
     wait_for(lambda: stage.begun("prefixed") == 2, 10, "it runs again")
-    assert {key for key in stage.broker.keys("*") if not key.startswith(b"q:")} == set()
+    assert {key for key in stage.broker.keys("*") if not key.startswith(b"shop:")} == set()
 
 
 def test_a_full_redis_does_not_end_a_worker_or_lose_what_it_takes(stage: Stage, server: Broker) -> None:

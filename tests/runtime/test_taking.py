@@ -49,7 +49,7 @@ def test_answers_that_never_arrive_lose_nothing(stage: Stage, server: Broker, ha
     """A message is on its way from Redis when its connection breaks; without the package it is lost."""
     keys = [f"key{number}" for number in range(100)]
     with CuttingProxy(server.port, b"victim.record", every=20) as proxy:
-        broker = f"redis://127.0.0.1:{proxy.port}/1"
+        broker = server.url("plain-worker", proxy.port)
         stage.worker(concurrency=2, hardened=hardened, VICTIM_BROKER=broker)
         stage.python(f"from victim import record\nfor key in {keys!r}: record.delay(key)")
         wait_for(lambda: kept(stage) == 0, 60, "nothing is left")

@@ -22,6 +22,7 @@ EXPECTED: dict[str, Any] = {
     "time_limit_margin": 300,
     "broker": {"host": "127.0.0.1", "port": 6379, "db": 1},
     "results": {"host": "127.0.0.1", "port": 6379, "db": 2},
+    "key_prefix": "",
     "waived": [],
 }
 # An application without Django, all of whose settings are as they should be.
@@ -223,6 +224,22 @@ CASES: dict[str, tuple[str, list[tuple[str, str]]]] = {
         [("result-retry", "result_backend_always_retry (CELERY_RESULT_BACKEND_ALWAYS_RETRY) is False")],
     ),
 }  # fmt: skip
+
+
+def test_keys_must_have_the_prefix_that_redis_allows(write: Any) -> None:
+    options = (
+        "app.conf.{0}_transport_options = {{**app.conf.{0}_transport_options, 'global_keyprefix': 'shop:'}}\n"
+    )
+    broker, results = options.format("broker"), options.format("result_backend")
+    assert audit(write(broker + results), key_prefix="shop:") == (0, [])
+    assert audit(write(broker + results)) == (0, []), "without one in the inventory all keys are allowed"
+    status, lines = audit(write(broker), key_prefix="shop:")
+    assert status == 1
+    (line,) = lines
+    assert line.startswith(
+        "key-prefix: result_backend_transport_options (CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS)"
+    )
+    assert "REDIS_KEY_PREFIX" in line
 
 
 @pytest.mark.parametrize("case", CASES)

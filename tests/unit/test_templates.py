@@ -13,6 +13,8 @@ from repository import PROJECT, ROLES, load
 # What a role alone does not know: required variables, and what its tasks hand to a template.
 EXAMPLES = load(Path(__file__).parent / "examples.yml")
 SHARED = PROJECT / "templates"
+# Redis refuses a comment in the file of its users.
+WITHOUT_COMMENTS = {"users.acl.j2"}
 
 
 def templates() -> list[tuple[str, Path]]:
@@ -43,7 +45,7 @@ every_template = pytest.mark.parametrize(("role", "template"), templates(), ids=
 @pytest.mark.parametrize("release", sorted(FACTS))
 def test_template_renders_and_ends_with_a_newline(role: str, template: Path, release: str) -> None:
     text = render(template, example(role, template, release))
-    assert MANAGED in "\n".join(text.splitlines()[:4])
+    assert template.name in WITHOUT_COMMENTS or MANAGED in "\n".join(text.splitlines()[:4])
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
 
@@ -52,7 +54,7 @@ def test_template_renders_and_ends_with_a_newline(role: str, template: Path, rel
 def test_first_line_names_the_manager(role: str, template: Path) -> None:
     lines = template.read_text().splitlines()
     first = lines[1] if lines[0].startswith("#!") else lines[0]
-    assert first.startswith("{{ ansible_managed | comment")
+    assert template.name in WITHOUT_COMMENTS or first.startswith("{{ ansible_managed | comment")
 
 
 @pytest.mark.parametrize("role", ROLES)

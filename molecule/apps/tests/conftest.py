@@ -1,6 +1,7 @@
 """Fixtures of the verify tests: two applications on one server, each deployed by the inventory alone."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ def host() -> Host:
 
 
 @pytest.fixture(scope="session")
-def guestbook(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    return Stack(host, tmp_path_factory.mktemp("guestbook"), "guestbook", "guestbook.test")
+def guestbook(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    found = Stack(host, tmp_path_factory.mktemp("guestbook"), "guestbook", "guestbook.test")
+    yield found
+    assert found.denied() == []
+    assert found.denied(port=6380) == [], "the cache's instance"
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_a_managed_broker_that_throws_tasks_away_is_refused(
     password = ansible_vault(VAULTS / "all/vault.yml")["vault_redis_password"]
     variables = tmp_path / "services.yml"
     # The same Redis by another name: otherwise it is the generation that serves, which is not asked again.
-    variables.write_text(f"app_broker_url: redis://:{password}@localhost:6379/4\n")
+    variables.write_text(f"app_broker_url: redis://admin:{password}@localhost:6379/4\n")
     before = pids(pages)
     with broker_setting(pages, "maxmemory-policy", "allkeys-lru"):
         result = ansible(

@@ -1,6 +1,7 @@
 """Fixtures of the verify tests: they run against the stack that converge has deployed."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from stack import Stack, ansible
 
 
 @pytest.fixture(scope="module")
-def stack(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    return Stack(host, tmp_path_factory.mktemp("certificates"))
+def stack(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    found = Stack(host, tmp_path_factory.mktemp("certificates"))
+    yield found
+    assert found.denied() == []
 
 
 @pytest.fixture(scope="session")

@@ -54,12 +54,11 @@ def test_an_order_is_paid_by_a_worker_and_its_result_is_in_database_2(stack: Sta
         lambda: stack.get(batch).json()["final"] and stack.get(batch).json(), 30, "the order is final"
     )
     assert order["orders"][0]["status"] == "paid"
-    found = stack.python(
-        "import os, redis\n"
-        "results = redis.Redis.from_url(os.environ['CELERY_RESULT_BACKEND'])\n"
-        "assert results.connection_pool.connection_kwargs['db'] == 2\n"
-        "bodies = [json.loads(results.get(key)) for key in results.scan_iter('celery-task-meta-*')]\n"
-        "print(json.dumps([body['result'] for body in bodies]))"
+    found = stack.redis(
+        "assert server.connection_pool.connection_kwargs['db'] == 2\n"
+        "bodies = [json.loads(server.get(key)) for key in server.scan_iter('celery-task-meta-*')]\n"
+        "print(json.dumps([body['result'] for body in bodies]))",
+        url_variable="CELERY_RESULT_BACKEND",
     )
     assert "paid" in found
 

@@ -1,6 +1,7 @@
 """Fixtures of the verify tests: one server over SSH, and playbooks that are run on it as a user does."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ def inventory() -> str:
 
 
 @pytest.fixture(scope="module")
-def stack(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+def stack(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The server, asked over the engine's own connection: what is seen does not hang on what is tested."""
     server = testinfra.get_host(f"docker://{host.backend.get_hostname()}")
-    return Stack(server, tmp_path_factory.mktemp("certificates"))
+    found = Stack(server, tmp_path_factory.mktemp("certificates"))
+    yield found
+    assert found.denied() == []
 
 
 @pytest.fixture(scope="module")

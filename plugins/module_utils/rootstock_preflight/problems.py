@@ -31,6 +31,7 @@ RULES = {
     "redis-password": "A Redis and all that use it have the same `vault_redis_password`.",
     "beat": "Exactly one beat belongs to each application and broker.",
     "redis-databases": "Database numbers on a Redis are from 0 to 15, and no two uses have the same one.",
+    "redis-users": "An application's key prefix and rules of Redis are ones that an ACL can have.",
     "managed-url": "The URL of a managed service has a scheme that its client knows, and a host.",
     "managed-databases": "Broker, results and cache are different databases.",
     "managed-tls": "A result URL with `rediss` says `ssl_cert_reqs`: Celery refuses one without.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -43,6 +44,26 @@ def numbers(host: Host) -> dict[str, int]:
     given = host.get("app_redis_databases") or {}
     defaults = {"cache": 0, "broker": 1, "results": 2}
     return {use: int(given.get(use, defaults[use])) for use, url in USES.items() if not host.get(url)}
+
+
+def redis_users(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a prefix and rules that are none, or that would keep Redis from starting."""
+    for host in inventory.of_apps():
+        prefix = str(host.get("app_redis_key_prefix") or "")
+        if not re.fullmatch(r"[A-Za-z0-9._:-]*", prefix):
+            says = f"app_redis_key_prefix is '{prefix}': it is letters, digits and . : - _ only."
+            mend = "change it, such as shop:"
+            yield inventory.problem("redis-users", "app_redis_key_prefix", [host], says, mend)
+        for rule in host.get("app_redis_rules") or []:
+            if not re.fullmatch(r"[-+~&][!-~]+", rule):
+                says = f"app_redis_rules has '{rule}', which is no rule of a Redis ACL."
+                mend = "write one of +command, -command, ~keys, &channels"
+            elif rule[0] in "~&" and not prefix:
+                says = f"app_redis_rules has '{rule}', but without a prefix all keys are its own."
+                mend = "leave it out, or set app_redis_key_prefix"
+            else:
+                continue
+            yield inventory.problem("redis-users", "app_redis_rules", [host], says, mend)
 
 
 def redis_databases(inventory: Inventory) -> Iterator[Problem]:
@@ -215,6 +236,7 @@ def client_settings(inventory: Inventory) -> Iterator[Problem]:
 RULES_OF_STORES = (
     beat,
     redis_databases,
+    redis_users,
     managed_urls,
     managed_databases,
     redis_reachable,

@@ -38,13 +38,14 @@ class Address(TypedDict):
 
 
 class Expected(TypedDict):
-    """What the inventory says: all queues that a pool consumes, seconds, addresses, rules not to apply."""
+    """What the inventory says: queues that pools consume, seconds, addresses, prefix, rules not to apply."""
 
     queues: list[str]
     visibility_timeout: int
     time_limit_margin: int
     broker: Address
     results: Address
+    key_prefix: str
     waived: list[str]
 
 
@@ -174,6 +175,19 @@ def visibility_timeout(app: Any, expected: Expected) -> Iterator[str]:
             yield (
                 f"{setting(name)} has visibility_timeout {value}: celery_visibility_timeout of the inventory "
                 f"is {wanted}, and the shortest of all clients is the one that counts; make them the same"
+            )
+
+
+def key_prefix(app: Any, expected: Expected) -> Iterator[str]:
+    wanted = expected["key_prefix"]
+    names = ["broker_transport_options"] + ["result_backend_transport_options"] * bool(result_url(app))
+    for name in names if wanted else []:
+        value = (app.conf[name] or {}).get("global_keyprefix", "")
+        if value != wanted:
+            yield (
+                f"{setting(name)} has global_keyprefix '{value}': app_redis_key_prefix of the inventory is "
+                f"'{wanted}', and Redis refuses other keys to the application; read it there from the "
+                "environment, where it is REDIS_KEY_PREFIX"
             )
 
 
@@ -342,6 +356,7 @@ RULES: dict[str, Callable[[Any, Expected], Iterator[str]]] = {
     "beat-tasks": beat_tasks,
     "serializers": serializers,
     "visibility-timeout": visibility_timeout,
+    "key-prefix": key_prefix,
     "time-limit": time_limit,
     "acks-late": acks_late,
     "connection-loss": connection_loss,

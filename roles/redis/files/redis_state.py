@@ -8,8 +8,9 @@ Usage: redis_state.py compare|restart CONFIGURATION=UNIT...
     reload      whether systemd has not read a changed unit file yet
     kernel      whether vm.overcommit_memory is not 1
     cache_left  whether anything of a cache instance is there
-`restart` restarts the given units and exits with 1 unless each of them answers, within 30 s, with what
-is written. Passwords are read from the configuration: none is an argument or is printed.
+`restart` restarts the given units, or has them read their users where nothing else differs, and exits with 1
+unless each of them answers, within 30 s, with what is written. The password of the user admin is read from
+/etc/redis/rootstock.env: it is no argument and is not printed.
 Runs as root on Python 3.11 or newer, standard library only.
 """
 
@@ -26,7 +27,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 CACHE_UNIT = "redis-server@cache.service"
-CACHE_FILES = ("/etc/redis/redis-cache.conf", f"/etc/systemd/system/{CACHE_UNIT}.d")
+CACHE_FILES = (
+    "/etc/redis/redis-cache.conf",
+    "/etc/redis/users-cache.acl",
+    f"/etc/systemd/system/{CACHE_UNIT}.d",
+)
+PASSWORDS = Path("/etc/redis/rootstock.env")
+USERS = "users"
 UNITS = {"k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
 ANSWER_SECONDS = 30.0
 REWRITE_SECONDS = 600.0
@@ -59,6 +66,11 @@ def written(path: str) -> Settings:
     return settings
 
 
+def written_users(path: str) -> set[str]:
+    """Return the users of an ACL file. The name of one of them changes with the rules of all."""
+    return {line.split()[1] for line in Path(path).read_text(encoding="utf-8").splitlines() if line}
+
+
 class Connection:
     """One connection to Redis, just enough of RESP2. Raises OSError where nobody answers."""
 
@@ -73,6 +85,13 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.stream.close()
         self.socket.close()
+
+    def authenticate(self) -> None:
+        """Be admin from now on. Raises RefusedError for a password that is not the written one."""
+        values = dict(
+            line.split("=", 1) for line in shlex.split(PASSWORDS.read_text(encoding="utf-8"), comments=True)
+        )
+        self.ask("AUTH", "admin", values["REDIS_ADMIN_PASSWORD"])
 
     def ask(self, *words: str) -> Reply:
         """Send one command and return its answer. Raises RefusedError for an error reply."""
@@ -100,10 +119,11 @@ def differences(settings: Settings) -> list[str]:
     """Return the names of the directives that Redis runs with otherwise than written; [] means none."""
     try:
         with Connection(settings) as redis:
-            redis.ask("AUTH", settings["requirepass"])
+            redis.authenticate()
             if redis.ask("PING") != "PONG":
                 return ["no answer to PING"]
             flat = redis.ask("CONFIG", "GET", *settings)
+            listed = redis.ask("ACL", "USERS")
     except RefusedError as error:
         # Its first word is the kind of error; the rest might quote what was sent.
         return [f"refused: {str(error).split()[0]}"]
@@ -111,7 +131,10 @@ def differences(settings: Settings) -> list[str]:
         return [f"no answer: {error.strerror or error}"]
     pairs = iter(flat)
     running = {str(name): str(value) for name, value in zip(pairs, pairs, strict=True)}
-    return sorted(name for name, value in settings.items() if running.get(name) != value)
+    found = sorted(name for name, value in settings.items() if running.get(name) != value)
+    if {str(name) for name in listed} != written_users(settings["aclfile"]):
+        found.append(USERS)
+    return found
 
 
 def keep_data(settings: Settings) -> None:
@@ -127,7 +150,7 @@ def keep_data(settings: Settings) -> None:
             try:
                 redis.ask("PING")
             except RefusedError:
-                redis.ask("AUTH", settings["requirepass"])
+                redis.authenticate()
             redis.ask("CONFIG", "SET", "appendonly", "yes")
             deadline = time.monotonic() + REWRITE_SECONDS
             while "aof_rewrite_in_progress:0" not in (persistence := str(redis.ask("INFO", "persistence"))):
@@ -201,6 +224,11 @@ def restart(instances: dict[str, str]) -> None:
         settings = written(path)
         keep_data(settings)
         systemctl("--quiet", "enable", unit)
+        if differences(settings) == [USERS]:
+            with Connection(settings) as redis:
+                redis.authenticate()
+                redis.ask("ACL", "LOAD")
+            continue
         try:
             systemctl("restart", unit)
         except SystemExit as error:

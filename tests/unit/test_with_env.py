@@ -1,0 +1,56 @@
+"""The reader of environment files, with the real shell."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repository import PROJECT
+
+SCRIPT = PROJECT / "roles/supervisor/files/with-env"
+SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+def environment(file: Path, purpose: str | None = None) -> dict[str, str]:
+    """What a program finds in its environment."""
+    given = {"PATH": "/usr/bin:/bin"} | ({"ROOTSTOCK_PURPOSE": purpose} if purpose is not None else {})
+    done = subprocess.run(
+        ["sh", SCRIPT, file, "--", sys.executable, "-c", SHOW],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "app.env"
+    path.write_text(
+        "# comment\nBROKER='redis://shop-app:a@x/1'\nPLAIN='it'\"'\"'s $HOME `id`'\n"
+        "ROOTSTOCK_WORKER__BROKER='redis://shop-worker:$(id)@x/1'\nROOTSTOCK_BEAT__BROKER=beat\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("purpose", "broker"),
+    [
+        (None, "redis://shop-app:a@x/1"),
+        ("", "redis://shop-app:a@x/1"),
+        ("FLOWER", "redis://shop-app:a@x/1"),
+        ("WORKER", "redis://shop-worker:$(id)@x/1"),
+        ("BEAT", "beat"),
+    ],
+)
+def test_a_program_finds_what_is_for_its_purpose_and_nothing_of_another(
+    file: Path, purpose: str | None, broker: str
+) -> None:
+    found = environment(file, purpose)
+    assert found["BROKER"] == broker
+    assert found["PLAIN"] == "it's $HOME `id`"
+    assert not [name for name in found if "__BROKER" in name]
