@@ -3,6 +3,7 @@
 import http.client
 import socket
 import ssl
+from collections.abc import Mapping
 
 import pytest
 from testinfra.host import Host
@@ -29,13 +30,45 @@ def test_plain_http_is_sent_to_https(stack: Stack) -> None:
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{DOMAIN}/path?x=1")
 
 
-@pytest.mark.parametrize("path", ["/", "/no-such-page", "/flower/"])
-def test_security_headers_are_on_every_answer(stack: Stack, path: str) -> None:
-    headers = stack.get(path).headers
-    assert "max-age=" in headers["Strict-Transport-Security"]
+def assert_secure(headers: Mapping[str, str]) -> None:
+    """What OWASP recommends is there, once, and the version of Nginx is nobody's business."""
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert "Referrer-Policy" in headers
-    assert "/" not in headers["Server"], "the version of Nginx is nobody's business"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "geolocation=()" in headers["Permissions-Policy"]
+    assert "/" not in headers["Server"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/", 200), ("/flower", 301), ("/flower/", 401), ("/no-such-page", 404)]
+)
+def test_security_headers_are_on_every_answer(stack: Stack, path: str, status: int) -> None:
+    answer = stack.get(path)
+    assert answer.status_code == status
+    assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
+    assert_secure(answer.headers)
+
+
+def test_security_headers_are_on_the_way_to_https(stack: Stack) -> None:
+    connection = http.client.HTTPConnection(stack.address, 80, timeout=10)
+    connection.request("GET", "/", headers={"Host": DOMAIN})
+    headers = connection.getresponse().headers
+    assert_secure(dict(headers))
+    assert "Strict-Transport-Security" not in headers, "it is for HTTPS only"
+
+
+def test_security_headers_are_on_an_answer_without_application(stack: Stack) -> None:
+    program = f"{APP}-web.{live(stack)}"
+    stack.host.check_output(f"supervisorctl stop {program}")
+    try:
+        answer = stack.get("/")
+    finally:
+        stack.host.check_output(f"supervisorctl start {program}")
+    wait_for(lambda: stack.get("/").status_code == 200, 30, "it serves again")
+    assert answer.status_code == 502
+    assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
+    assert_secure(answer.headers)
 
 
 def test_an_unknown_host_name_gets_no_answer(stack: Stack) -> None:
@@ -80,6 +113,16 @@ def test_flower_wants_the_password(stack: Stack, flower_login: tuple[str, str]) 
     assert stack.get("/flower/").status_code == 401
     assert stack.get("/flower/", auth=(flower_login[0], "wrong")).status_code == 401
     assert stack.get("/flower/", auth=flower_login).status_code == 200
+
+
+def test_who_guesses_flowers_password_is_slowed_down(stack: Stack, flower_login: tuple[str, str]) -> None:
+    """At most ten tries in a minute from one address; who knows it is not held up, even from there."""
+    tries = [stack.get("/flower/", auth=(flower_login[0], f"guess{n}")).status_code for n in range(25)]
+    assert set(tries) == {401, 429}
+    assert tries.count(401) <= 10
+    assert tries[-1] == 429
+    assert {stack.get("/flower/", auth=flower_login).status_code for _ in range(10)} == {200}
+    assert stack.get("/").status_code == 200
 
 
 def test_flower_itself_wants_a_password_too(host: Host) -> None:
