@@ -169,7 +169,8 @@ def test_a_stop_while_a_task_runs_that_ends_with_a_kill(trial: Trial) -> None:
 # --- 38, 39 and 40: what must not be run, cannot be run, or ends who runs it
 
 LETTERS = f"{APP}-dead-letters"
-PLANTED = "/var/tmp/faults-executed"  # noqa: S108 - on the server, 2026-11-25
+#: Where a worker may write: it has a /tmp of its own.
+PLANTED = f"/srv/{APP}/shared/faults-executed"
 
 # A message of a task that exists; what is evil is how its content is to be read.
 _INSECURE = """
