@@ -160,14 +160,12 @@ def test_a_task_longer_than_the_drain_is_put_back_and_runs_again(
     task = start_sleeping(stack, "trial", 600)
     program = f"{APP}-worker-trial.{live(stack)}"
     waiting = (
-        "from shop.celery import app\n"
-        "with app.connection_for_read() as connection:\n"
-        "    messages = connection.default_channel.client.lrange('trial', 0, -1)\n"
+        "messages = server.lrange('trial', 0, -1)\n"
         "print(json.dumps([json.loads(message)['headers']['id'] for message in messages]))"
     )
     try:
         assert 2 <= stop(host, program) < 60, "stopped by Supervisor's SIGKILL"
-        assert task in stack.python(waiting)
+        assert task in stack.redis(waiting)
     finally:
         host.check_output(f"supervisorctl start {program}")
     # At once, not after the visibility timeout; nobody needs the rest of its sleep.
