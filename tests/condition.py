@@ -3,6 +3,7 @@
 import time
 
 from generations import live
+from injection import TABLE
 from stack import APP, Stack
 from traffic import QUEUES
 
@@ -99,7 +100,7 @@ def restore(stack: Stack) -> None:
         wait_until_healthy(stack, 90)
     except AssertionError:
         # The next row needs whole ground; this one has failed.
-        stack.host.run("nft flush ruleset")
+        stack.host.run(f"nft delete table {TABLE}")
         stack.host.run("systemctl daemon-reload")
         stack.host.run(f"systemctl restart {' '.join(unit for unit in UNITS if unit != 'supervisor')}")
         stack.host.run("supervisorctl stop all; systemctl restart supervisor")

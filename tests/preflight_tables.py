@@ -301,6 +301,12 @@ BAD: list[tuple[str, str, str, Made]] = [
         lambda _: fleet().with_(postgresql_allowed_networks=None),
     ),
     (
+        "firewall-sources",
+        "ansible_host",
+        "data work1",
+        lambda _: fleet().with_host("work1", ansible_host="worker1.example.net"),
+    ),
+    (
         "client-settings",
         "redis_port",
         "data web1 web2 work1",
@@ -322,6 +328,12 @@ BAD: list[tuple[str, str, str, Made]] = [
         "nginx_hsts_seconds",
         "blog shop",
         lambda _: two_apps().with_host("blog", nginx_hsts_seconds=0),
+    ),
+    (
+        "server-wide",
+        "firewall_open_ports",
+        "blog shop",
+        lambda _: two_apps().with_host("blog", firewall_open_ports=[{"port": 9100}]),
     ),
     (
         "app-once",
@@ -363,6 +375,15 @@ BAD: list[tuple[str, str, str, Made]] = [
         lambda files: certified(files).with_(nginx_tls_certificate=str(PROJECT / "README.md")),
     ),
     # In the roles' own words.
+    ("firewall", "firewall_ssh_ports", "one", single(firewall_ssh_ports=[])),
+    ("firewall", "firewall_open_ports", "one", single(firewall_open_ports=[{"port": 0}])),
+    (
+        "firewall",
+        "firewall_open_ports",
+        "one",
+        single(firewall_open_ports=[{"port": 9100, "sources": ["monitor.example.net"]}]),
+    ),
+    ("firewall", "firewall_confirm_seconds", "one", single(firewall_confirm_seconds=5)),
     ("redis", "redis_bind_addresses", "one", single(redis_bind_addresses=["localhost"])),
     ("redis", "redis_maxmemory", "one", single(redis_maxmemory="256m")),
     ("postgresql", "postgresql_max_connections", "one", single(postgresql_max_connections=5)),

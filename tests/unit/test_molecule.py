@@ -11,8 +11,9 @@ OWN = [path for path in sorted(PROJECT.glob("molecule/*/molecule.yml")) if load(
 
 
 def kinds(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The platforms without their names."""
-    return [{key: value for key, value in server.items() if key != "name"} for server in config["platforms"]]
+    """The platforms without their names and groups: one that is in none is no server of the stack."""
+    own = ("name", "groups")
+    return [{key: value for key, value in server.items() if key not in own} for server in config["platforms"]]
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.parent.name)

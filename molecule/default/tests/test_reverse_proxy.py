@@ -23,6 +23,14 @@ def test_the_configuration_is_valid(host: Host) -> None:
     assert "warn" not in result.stderr
 
 
+def test_a_worker_may_open_what_its_connections_need(host: Host) -> None:
+    workers = host.check_output("pgrep --full 'nginx: worker'").split()
+    assert workers
+    for worker in workers:
+        soft = host.check_output(f"awk '/open files/ {{ print $4 }}' /proc/{worker}/limits")
+        assert int(soft) >= 2 * 4096
+
+
 def test_plain_http_is_sent_to_https(stack: Stack) -> None:
     connection = http.client.HTTPConnection(stack.address, 80, timeout=10)
     connection.request("GET", "/path?x=1", headers={"Host": DOMAIN})

@@ -65,7 +65,7 @@ def server_wide(inventory: Inventory) -> Iterator[Problem]:
     names = [
         name
         for name in inventory.catalogue.options
-        if name.startswith(("redis_", "postgresql_")) or name in ONCE
+        if name.startswith(("redis_", "postgresql_", "firewall_")) or name in ONCE
     ]
     for address, hosts in inventory.servers().items():
         for name in names if len(hosts) > 1 else ():

@@ -44,6 +44,8 @@ RULES = {
     "redis-reachable": "A Redis that another server uses listens beyond loopback.",
     "postgresql-reachable": "A PostgreSQL that another server uses listens beyond loopback and lets it in.",
     "certificate": "A certificate is valid for at least a day, and for all domains of the application.",
+    "firewall-sources": "The firewall of a Redis knows those who use it from another server by their addresses.",
+    "firewall": "What role `firewall` refuses.",
     "redis": "What role `redis` refuses.",
     "postgresql": "What role `postgresql` refuses.",
     "django_app": "What role `django_app` refuses.",

@@ -167,6 +167,15 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address and no name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def clients(inventory: Inventory, store: str) -> dict[str, list[Host]]:
     """Return the hosts that use a data store on another server, by the name of the data store's host."""
     users = [
@@ -217,6 +226,21 @@ def postgresql_reachable(inventory: Inventory) -> Iterator[Problem]:
             yield inventory.problem("postgresql-reachable", "postgresql_allowed_networks", [node], says, mend)
 
 
+def firewall_sources(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse names where the firewall of a Redis needs addresses: at boot nothing can be looked up."""
+    for name, hosts in clients(inventory, "redis").items():
+        node = inventory.hosts[name]
+        named = [host for host in hosts if not is_address(host.address)]
+        if node.get("firewall_enabled") is True and named:
+            says = f"{some(named)} may use the Redis of {name}, whose firewall lets in addresses and no names."
+            mend = "set ansible_host to the address in your private network"
+            # The rules of the data store's own firewall are made of these addresses.
+            covers = ("firewall_open_ports",)
+            yield inventory.problem(
+                "firewall-sources", "ansible_host", [node, *named], says, mend, covers=covers
+            )
+
+
 def client_settings(inventory: Inventory) -> Iterator[Problem]:
     """Refuse a client that would ask at another port than the one its data store has."""
     for store, variables in {
@@ -241,5 +265,6 @@ RULES_OF_STORES = (
     managed_databases,
     redis_reachable,
     postgresql_reachable,
+    firewall_sources,
     client_settings,
 )

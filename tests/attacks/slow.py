@@ -1,0 +1,28 @@
+"""Holds connections open with requests that never end; prints how many the server has closed by itself."""
+
+import json
+import sys
+import time
+
+from wire import connect
+
+
+def main(address: str, domain: str, connections: int, seconds: float) -> None:
+    """Send a byte on each once a second."""
+    held = [connect(address, domain) for _ in range(connections)]
+    for each in held:
+        each.sendall(f"GET / HTTP/1.1\r\nHost: {domain}\r\nX-Slow: ".encode())
+    print("held", file=sys.stderr, flush=True)
+    closed = set()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for number, each in enumerate(held):
+            try:
+                each.sendall(b"x")
+            except OSError:
+                closed.add(number)
+        time.sleep(1)
+    print(json.dumps(len(closed)))
+
+
+main(**json.loads(sys.argv[1]))
