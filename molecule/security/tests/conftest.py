@@ -26,7 +26,8 @@ def host() -> Host:
 def stack(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     found = Stack(host, tmp_path_factory.mktemp("certificates"))
     yield found
-    assert found.denied() == []
+    # Passwords that a test guesses are refused as well.
+    assert [each for each in found.denied() if not each.startswith("default: AUTH")] == []
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ def changing(stack: Stack) -> list[str]:
     """The addresses at which Flower changes something, by its own list."""
     code = (
         "from flower.urls import handlers\n"
-        "print(json.dumps([each[0] for each in handlers if 'post' in vars(each[1])]))"
+        "pairs = [e[:2] if isinstance(e, tuple) else (e.regex.pattern, e.handler_class) for e in handlers]\n"
+        "print(json.dumps([path for path, handler in pairs if 'post' in vars(handler)]))"
     )
     patterns: list[str] = stack.python(code)
     return patterns

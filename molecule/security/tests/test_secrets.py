@@ -74,6 +74,8 @@ def test_nothing_is_on_a_page_of_flower(
 ) -> None:
     worker = f"default.{live(stack)}@{stack.host.check_output('hostname')}"
     pages = ["", "workers", f"worker/{worker}", "tasks", "broker", "api/workers?refresh=1", "api/tasks"]
+    path = f"/flower/worker/{worker}"
+    wait_for(lambda: stack.get(path, auth=flower_login).status_code == 200, 60, "Flower knows the worker")
     texts = {}
     for page in pages:
         answer = stack.get(f"/flower/{page}", auth=flower_login)
