@@ -19,10 +19,10 @@ async def is_open(address: str, port: int, turn: asyncio.Semaphore) -> bool:
         return True
 
 
-async def main(address: str) -> None:
-    """Try all ports."""
+async def main(address: str, ports: list[int]) -> None:
+    """Try these ports, or all if none is named."""
     turn = asyncio.Semaphore(AT_A_TIME)
-    ports = range(1, 65536)
+    ports = ports or list(range(1, 65536))
     found = await asyncio.gather(*(is_open(address, port, turn) for port in ports))
     print(json.dumps([port for port, is_one in zip(ports, found, strict=True) if is_one]))
 

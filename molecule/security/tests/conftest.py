@@ -1,5 +1,6 @@
 """Fixtures of the verify tests: the server that is attacked, and the playbooks that its owner runs on it."""
 
+import base64
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,5 +43,7 @@ def secrets(stack: Stack) -> dict[str, str]:
         f"grep -oh '[0-9a-f]\\{{64\\}}' /etc/{APP}/app.env /etc/redis/rootstock.env"
     )
     found = ansible_vault() | {f"derived {number}": each for number, each in enumerate(set(derived.split()))}
+    login = f"flower:{found['vault_flower_password']}"
+    found["login to Flower"] = base64.b64encode(login.encode()).decode()
     assert len(found) >= 10
     return found

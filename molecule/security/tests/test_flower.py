@@ -56,7 +56,8 @@ def test_no_page_of_another_site_changes_anything(
     stack: Stack, flower_login: tuple[str, str], changing: list[str], headers: dict[str, str]
 ) -> None:
     assert len(changing) >= 12
-    for pattern in changing:
+    # The last one is for all addresses that Flower does not have.
+    for pattern in changing[:-1]:
         path = "/flower" + pattern.replace("(.+)", "x").replace("(?P<", "x")
         answer = stack.session().post(stack.url(path), auth=flower_login, headers=headers, timeout=30)
         assert (answer.status_code, "nginx" in answer.text) == (403, True), path
