@@ -47,6 +47,15 @@ def test_it_says_that_redis_is_away_and_back(stage: Stage, server: Broker) -> No
     assert worker.heartbeat()["connected"]
 
 
+def test_it_tells_its_configuration_without_passwords(stage: Stage) -> None:
+    stage.worker()
+    for command in ("conf", "dump_conf", "report"):
+        code = f"print(app.control.broadcast('{command}', reply=True, timeout=5, limit=1))"
+        told = stage.python(f"from victim import app; {code}")
+        assert "redis://cache:********@127.0.0.1" in told, command
+        assert "not-for-all" not in told, command
+
+
 def test_it_stops_with_the_process(stage: Stage) -> None:
     # Also an idle worker takes two seconds to end.
     worker = stage.worker(ROOTSTOCK_DRAIN_SECONDS="20")

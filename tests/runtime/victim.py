@@ -24,6 +24,13 @@ SETTINGS = {
         "socket_timeout": 5.0,
         "global_keyprefix": os.environ.get("VICTIM_PREFIX", ""),
     },
+    # An application's own, which is no setting of Celery's.
+    "caches": {
+        "default": {
+            "LOCATION": ["redis://cache:not-for-all@127.0.0.1:6379/0"],
+            "OPTIONS": {"password": "not-for-all"},
+        }
+    },
 }
 
 app = Celery("victim")

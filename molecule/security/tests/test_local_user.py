@@ -78,7 +78,7 @@ def test_nobody_reads_a_secret_anywhere(host: Host, secrets: dict[str, str]) -> 
     looked, found = search("nobody")
     assert looked > 500
     assert found == []
-    # The same search finds them where they are, as somebody who may read them; Nginx has only a hash of the one.
+    # As root the same search finds them where they belong; of the one there is only a hash.
     assert {which for _, which in search("root")[1]} >= set(secrets) - {"vault_flower_password"}
 
 
