@@ -1,8 +1,8 @@
 """What a worker tells of its configuration has no passwords in it.
 
-Celery hides the broker's and the result backend's, and settings whose own name says that they are secret. All others
-are told as they are: Django's CACHES with the password in the URL of Redis (tried with Celery 5.6.3). Who may see a
-worker in Flower, or may send it a command, would read it there.
+Celery hides the broker's and the result backend's, and settings whose own name says that they are secret. All
+others are told as they are: Django's CACHES with the password in the URL of Redis (tried with Celery 5.6.3).
+Who may see a worker in Flower, or may send it a command, would read it there.
 """
 
 import re
