@@ -300,6 +300,7 @@ BAD: list[tuple[str, str, str, Made]] = [
         "data",
         lambda _: fleet().with_(postgresql_allowed_networks=None),
     ),
+    ("acme", "nginx_acme_enabled", "web1 web2", lambda _: fleet().with_(nginx_acme_enabled=True)),
     (
         "firewall-sources",
         "ansible_host",
@@ -408,6 +409,13 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("nginx", "nginx_client_max_body_size", "one", single(nginx_client_max_body_size="10 MB")),
     ("nginx", "nginx_tls_key", "one", lambda files: certified(files).with_(nginx_tls_key="/nonexistent/key")),
     ("nginx", "nginx_tls_certificate", "one", lambda files: certified(files).with_(nginx_tls_key=None)),
+    ("nginx", "nginx_acme_enabled", "one", lambda files: certified(files).with_(nginx_acme_enabled=True)),
+    (
+        "nginx",
+        "app_domain",
+        "one",
+        single(nginx_acme_enabled=True, app_extra_domains=["*.shop.example.org"]),
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from .application import domains_of
 from .model import APP_GROUPS, Host, Inventory
 from .problems import Problem
+from .stores import some
 from .values import is_whole_number
 
 # What a server has once besides the data stores, whichever application brings it.
@@ -116,6 +117,18 @@ def domain_once(inventory: Inventory) -> Iterator[Problem]:
                     )
 
 
+def acme(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse an authority's certificate on two servers with one domain: it asks one of them for a proof."""
+    for app, hosts in inventory.apps().items():
+        asking = [
+            host for host in hosts if host.is_in("web", "flower") and host.get("nginx_acme_enabled") is True
+        ]
+        if len({host.address for host in asking}) > 1:
+            says = f"{some(asking)} have the domain of {app}: an authority asks only one of them for a proof."
+            mend = "give all of them one certificate, with nginx_tls_certificate and nginx_tls_key"
+            yield inventory.problem("acme", "nginx_acme_enabled", asking, says, mend)
+
+
 def names_of(certificate: x509.Certificate) -> set[str]:
     """Return the domains and addresses that a certificate is for, in lower case."""
     try:
@@ -170,4 +183,4 @@ def certificates(inventory: Inventory) -> Iterator[Problem]:
             )
 
 
-RULES_OF_PLACES = (ports, server_wide, app_once, app_prefix, domain_once, certificates)
+RULES_OF_PLACES = (ports, server_wide, app_once, app_prefix, domain_once, acme, certificates)

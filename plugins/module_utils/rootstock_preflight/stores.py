@@ -232,7 +232,9 @@ def firewall_sources(inventory: Inventory) -> Iterator[Problem]:
         node = inventory.hosts[name]
         named = [host for host in hosts if not is_address(host.address)]
         if node.get("firewall_enabled") is True and named:
-            says = f"{some(named)} may use the Redis of {name}, whose firewall lets in addresses and no names."
+            says = (
+                f"{some(named)} may use the Redis of {name}, whose firewall lets in addresses and no names."
+            )
             mend = "set ansible_host to the address in your private network"
             # The rules of the data store's own firewall are made of these addresses.
             covers = ("firewall_open_ports",)
