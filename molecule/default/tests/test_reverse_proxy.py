@@ -88,6 +88,11 @@ def test_an_unknown_host_name_gets_no_answer(stack: Stack) -> None:
             context.wrap_socket(raw, server_hostname="somebody-else.test")
 
 
+def test_a_name_of_another_connection_is_misdirected(stack: Stack) -> None:
+    answer = stack.get("/", headers={"Host": "somebody-else.test"})
+    assert answer.status_code == 421
+
+
 def test_old_tls_is_refused(stack: Stack) -> None:
     context = ssl.create_default_context(cafile=stack.certificate)
     context.set_ciphers("DEFAULT@SECLEVEL=0")
