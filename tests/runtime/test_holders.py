@@ -163,6 +163,24 @@ def test_redis_starts_with_the_transactions_of_before(stage: Stage, server: Brok
         Redis(port=server.port).ping()
 
 
+@pytest.mark.parametrize("user", ["plain-app", "plain-flower"])
+def test_who_waits_for_answers_may_give_back_what_was_held(stage: Stage, user: str) -> None:
+    """Celery does it in whatever listens, every hundred seconds: web processes and Flower as well."""
+    listen = (
+        "import os, time; from victim import app\n"
+        "with app.connection_for_read() as connection:\n"
+        "    channel = connection.default_channel\n"
+    )
+    stage.send("record", "held")
+    worker = stage.server.url("plain-worker")
+    stage.python(listen + "    channel.basic_get('one', no_ack=False)\n    os._exit(0)", VICTIM_BROKER=worker)
+    give_back = (
+        "    time.sleep(1.1)\n    channel.qos.restore_visible(interval=1)\n    print(channel._size('one'))"
+    )
+    broker = stage.server.url(user)
+    assert stage.python(listen + give_back, VICTIM_BROKER=broker, VICTIM_VISIBILITY_TIMEOUT="1") == "1"
+
+
 def test_a_prefix_is_kept_to(stage: Stage) -> None:
     stage.use_prefix("shop:")
     worker = stage.worker()
