@@ -84,8 +84,9 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
-test-all: ## the same in full: deploys are killed between any two tasks; then all faults three times, with controls
+test-all: ## the same in full: deploys are killed between any two tasks; attacks; all faults three times, with controls
 	@RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory molecule SCENARIO=security
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
 
 .PHONY: screenshots
