@@ -24,7 +24,7 @@ def test_the_configuration_is_valid(host: Host) -> None:
 
 
 def test_a_worker_may_open_what_its_connections_need(host: Host) -> None:
-    workers = host.check_output("pgrep --full 'nginx: worker'").split()
+    workers = host.check_output("pgrep --uid www-data --exact nginx").split()
     assert workers
     for worker in workers:
         soft = host.check_output(f"awk '/open files/ {{ print $4 }}' /proc/{worker}/limits")
