@@ -103,7 +103,7 @@ def test_a_message_without_acknowledgement_is_not_held(stage: Stage) -> None:
         "    while not found: c.drain_events(timeout=5)\n"
         "  print(len(found))"
     )
-    assert stage.python(code) == "1"
+    assert stage.python(code, VICTIM_BROKER=stage.server.url("plain-worker")) == "1"
     assert kept(stage) == 0
 
 
