@@ -84,8 +84,8 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
-test-all: ## the same in full: deploys are killed between any two tasks; attacks; all faults three times, with controls
-	@RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
+test-all: ## the same in full: ten deploys, and one killed between any two tasks; attacks; all faults three times, with controls
+	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory molecule SCENARIO=security
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
 
@@ -97,6 +97,10 @@ screenshots: setup ## docs/images from the running demo, by headless Chromium
 bench: engine ## time deploys beside whole runs, and workers with and without the package; results in bench/results
 	@scripts/bench.sh
 	@scripts/test_app.sh --bench
+
+.PHONY: sbom
+sbom: setup ## what FILE (default: the sample app's requirements) brings with it, as CycloneDX, in .cache/sbom.json
+	@scripts/sbom.sh $(or $(FILE),sample_app/requirements.txt) .cache/sbom.json
 
 .PHONY: lock
 lock: setup ## resolve the requirements anew

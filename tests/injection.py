@@ -2,6 +2,7 @@
 
 import base64
 import re
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from generations import live
 from stack import APP, Stack, wait_for
 
 REDIS = "redis-server"
+#: A change of a worker's stanza: it does not load what is ours.
+WITHOUT_RUNTIME = "s/ -I rootstock_worker\\.install//"
 
 
 # --- Processes: killed by their ids, which systemd and Supervisor know.
@@ -103,7 +106,7 @@ def program_settings(stack: Stack, programs: Iterable[str], substitution: str) -
     names = list(programs)
     find = "grep -lrF %s /etc/supervisor/conf.d /etc/supervisor/rootstock"
     stanzas = {name: stack.host.check_output(find, f"[program:{name}]").splitlines()[0] for name in names}
-    kept = "/run/faults-stanzas"
+    kept = f"/run/faults-stanzas-{secrets.token_hex(4)}"
     stack.host.check_output(f"mkdir {kept} && cp -p {' '.join(set(stanzas.values()))} {kept}")
     try:
         for name, file in stanzas.items():

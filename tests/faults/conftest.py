@@ -93,7 +93,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     except PromiseBroken:
         pass
     except BaseException as error:
-        record.error = f"{type(error).__name__}: {error}"[:1000]
+        # The end of what a command says is its reason.
+        record.error = f"{type(error).__name__}: {str(error)[-1000:]}"
         raise
     finally:
         record.seconds = round(time.time() - begun, 1)

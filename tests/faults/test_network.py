@@ -1,16 +1,23 @@
 """Rows 15, 16 and 17: what the application needs is there, and cannot be reached, or only slowly."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from condition import readiness
-from injection import REDIS, cut_from_redis, slow_database
+from injection import REDIS, WITHOUT_RUNTIME, cut_from_redis, program_settings, slow_database, worker
 from stack import Stack
 from traffic import QUEUES
 from trial import IN_FLIGHT, Trial, sql
 
 CUT_SECONDS = 60.0
+runtime_off = pytest.mark.control("workers without rootstock_worker")
+
+
+def workers(stack: Stack) -> list[str]:
+    return [worker(stack, queue) for queue in QUEUES]
 
 
 def cut(trial: Trial, seconds: float, at_most: float, *, restart: bool) -> None:
@@ -41,16 +48,29 @@ def test_cut_from_redis(trial: Trial) -> None:
     cut(trial, CUT_SECONDS, 10, restart=False)
 
 
+@pytest.mark.row("15")
+@runtime_off
+def test_cut_from_redis_without_the_runtime(trial: Trial) -> None:
+    with program_settings(trial.stack, workers(trial.stack), WITHOUT_RUNTIME):
+        cut(trial, CUT_SECONDS, 10, restart=False)
+
+
 @pytest.mark.row("16")
 def test_cut_from_redis_which_is_restarted_meanwhile(trial: Trial) -> None:
     cut(trial, CUT_SECONDS / 2, 15, restart=True)
 
 
+@pytest.mark.row("16")
+@runtime_off
+def test_cut_from_redis_which_is_restarted_meanwhile_without_the_runtime(trial: Trial) -> None:
+    with program_settings(trial.stack, workers(trial.stack), WITHOUT_RUNTIME):
+        cut(trial, CUT_SECONDS / 2, 15, restart=True)
+
+
 # --- 17: a slow database
 
 
-@pytest.mark.row("17")
-def test_the_database_is_slow(trial: Trial) -> None:
+def slow(trial: Trial) -> None:
     stack = trial.stack
     # Six processes, each of which needs some seconds for a task: hardly anything is done, all is accepted.
     with slow_database(stack) as database, trial.traffic(rate=5, long_every=0) as flow:
@@ -77,6 +97,31 @@ def test_the_database_is_slow(trial: Trial) -> None:
         trial.within("ready again", 15, healed, lambda: readiness(stack)[0] == 200)
         flow.flows_again(healed, 30, give_up=90, backlog=True)
         flow.account()
+
+
+@pytest.mark.row("17")
+def test_the_database_is_slow(trial: Trial) -> None:
+    slow(trial)
+
+
+@contextmanager
+def static_files_by_the_application(stack: Stack) -> Iterator[None]:
+    """Nginx asks the application for them as for everything else."""
+    site = stack.host.check_output("grep -lr 'location ~ ^/static/' /etc/nginx").strip()
+    reload = "nginx -t -q && systemctl reload nginx"
+    away = "s|location ~ ^/static/|location ~ ^/elsewhere/|"
+    stack.host.check_output(f"cp -p {site} /run/faults-site && sed -i '{away}' {site} && {reload}")
+    try:
+        yield
+    finally:
+        stack.host.check_output(f"cp -p /run/faults-site {site} && rm /run/faults-site && {reload}")
+
+
+@pytest.mark.row("17")
+@pytest.mark.control("static files by the application")
+def test_the_database_is_slow_and_static_files_are_the_applications(trial: Trial) -> None:
+    with static_files_by_the_application(trial.stack):
+        slow(trial)
 
 
 def static_file(stack: Stack) -> str:

@@ -1,42 +1,51 @@
-"""Rows 5 and 6: Redis ends, whatever way, while tasks are on their way."""
+"""Rows 5 and 6: Redis ends, whatever way, while tasks are on their way and others wait."""
 
 import time
 
 import pytest
 
+import backlog
 from injection import REDIS, kill, main_pid
 from stack import broker_setting
 from trial import IN_FLIGHT, Trial
 
 
-def killed_under_load(trial: Trial) -> None:
+def ended_under_load(trial: Trial, *, killed: bool) -> None:
+    stack = trial.stack
+    backlog.publish(stack)
     with trial.traffic() as flow:
-        before = main_pid(trial.stack, REDIS)
+        before = main_pid(stack, REDIS)
         begun = time.time()
-        kill(trial.stack, before)
+        if killed:
+            kill(stack, before)
+        else:
+            stack.host.check_output(f"systemctl restart {REDIS}")
         flow.flows_again(begun, 10)
         flow.account(in_flight=sum(IN_FLIGHT.values()))
-    assert main_pid(trial.stack, REDIS) not in (0, before)
+    trial.measure("lost of those that waited", backlog.lost(stack), at_most=0)
+    backlog.drop(stack)
+    assert main_pid(stack, REDIS) not in (0, before)
 
 
 @pytest.mark.row("5")
 def test_redis_killed_under_load(trial: Trial) -> None:
-    killed_under_load(trial)
+    ended_under_load(trial, killed=True)
 
 
 @pytest.mark.row("5")
 @pytest.mark.control("appendonly no")
 def test_redis_killed_under_load_without_its_file(trial: Trial) -> None:
     with broker_setting(trial.stack, "appendonly", "no"):
-        killed_under_load(trial)
+        ended_under_load(trial, killed=True)
 
 
 @pytest.mark.row("6")
 def test_redis_restarted_under_load(trial: Trial) -> None:
-    with trial.traffic() as flow:
-        before = main_pid(trial.stack, REDIS)
-        begun = time.time()
-        trial.stack.host.check_output(f"systemctl restart {REDIS}")
-        flow.flows_again(begun, 10)
-        flow.account(in_flight=sum(IN_FLIGHT.values()))
-    assert main_pid(trial.stack, REDIS) not in (0, before)
+    ended_under_load(trial, killed=False)
+
+
+@pytest.mark.row("6")
+@pytest.mark.control("appendonly no")
+def test_redis_restarted_under_load_without_its_file(trial: Trial) -> None:
+    with broker_setting(trial.stack, "appendonly", "no"):
+        ended_under_load(trial, killed=False)

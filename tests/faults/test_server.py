@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from condition import ailments
-from injection import program_settings, worker
+from injection import WITHOUT_RUNTIME, program_pid, program_settings, worker
 from stack import APP, Stack, wait_for
 from traffic import Producer, effects, settle, start_long_task
 from trial import IN_FLIGHT, Flow, Trial
@@ -22,7 +22,7 @@ HOUR = 3600
 
 
 class Clock:
-    """The clock of one program, which is wrong by so many seconds; the time that passes is right."""
+    """The clock of one program, which is wrong by so many seconds: see wrong_clock.c."""
 
     PATH = "/run/faults-clock"
 
@@ -34,21 +34,13 @@ class Clock:
 
 
 @contextmanager
-def own_clock(stack: Stack, program: str) -> Iterator[Clock]:
-    """Gives a program a clock of its own that can be moved while it runs."""
+def own_clock(stack: Stack, program: str, also: str = "") -> Iterator[Clock]:
+    """Gives a program a clock that can be moved while it runs; `also` changes more of its stanza."""
     clock = Clock(stack)
     clock.wrong_by(0)
-    library = stack.host.check_output("ls /usr/lib/*/faketime/libfaketimeMT.so.1")
-    # The clock that only counts is right, as it is when the time is set: waits and timeouts do not change.
-    variables = {
-        "LD_PRELOAD": library,
-        "FAKETIME_TIMESTAMP_FILE": clock.PATH,
-        "FAKETIME_NO_CACHE": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    variables = {"LD_PRELOAD": "/usr/local/lib/wrong_clock.so", "WRONG_CLOCK": clock.PATH}
     text = ",".join(f'{name}="{value}"' for name, value in variables.items())
-    with program_settings(stack, [program], f"s|^environment=|environment={text},|"):
+    with program_settings(stack, [program], f"s|^environment=|environment={text},|; {also}"):
         yield clock
     stack.host.check_output(f"rm {clock.PATH}")
 
@@ -80,20 +72,19 @@ def test_the_clock_of_beat_is_moved(trial: Trial, jump: int) -> None:
         before = ticks()
         wait_for(lambda: ticks() > before, 3 * interval, "beat has sent a tick")
         clock.wrong_by(jump)
-        before, begun = ticks(), time.time()
+        before, begun, process = ticks(), time.time(), program_pid(stack, BEAT)
         time.sleep(3.5 * interval)
-        sent = ticks() - before
+        sent, ended = ticks() - before, program_pid(stack, BEAT) != process
     due = (time.time() - begun) / interval
     # After a jump back it waits until the time of the last tick has come again, or until it is started anew.
+    trial.measure("beat ended", int(ended), at_most=0)
     trial.measure("ticks", sent)
     trial.measure("more ticks than are due", max(0, sent - int(due) - 1), at_most=0)
 
 
-@pytest.mark.row("26")
-@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
-def test_the_clock_of_a_worker_is_moved(trial: Trial, jump: int) -> None:
+def worker_with_another_time(trial: Trial, jump: int, also: str = "") -> None:
     stack = trial.stack
-    with own_clock(stack, worker(stack, POOL)) as clock:
+    with own_clock(stack, worker(stack, POOL), also) as clock:
         # Rows that this worker writes have its time, so the traffic leaves its queue alone.
         with trial.traffic(queues=("critical", "low-priority")) as flow:
             task = start_long_task(stack, POOL, seconds=25)
@@ -108,15 +99,25 @@ def test_the_clock_of_a_worker_is_moved(trial: Trial, jump: int) -> None:
     trial.measure("delivered again", sum(effect.redelivered for effect in found), at_most=0)
 
 
+@pytest.mark.row("26")
+@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+def test_the_clock_of_a_worker_is_moved(trial: Trial, jump: int) -> None:
+    worker_with_another_time(trial, jump)
+
+
+@pytest.mark.row("26")
+@pytest.mark.control("worker without rootstock_worker")
+def test_the_clock_of_a_worker_without_the_runtime_is_moved(trial: Trial) -> None:
+    worker_with_another_time(trial, HOUR, WITHOUT_RUNTIME)
+
+
 # --- 25: a reboot
 
 #: Published before it, more than the workers can do until then.
 TASKS = 300
 
 
-@pytest.mark.row("25")
-@pytest.mark.last
-def test_the_server_is_started_anew(trial: Trial) -> None:
+def started_anew(trial: Trial, give_up: float) -> None:
     stack = trial.stack
     name = stack.host.backend.get_hostname()
     with Producer(stack, 100, long_every=20, in_place=True) as producer:
@@ -128,12 +129,30 @@ def test_the_server_is_started_anew(trial: Trial) -> None:
     begun = time.time()
     docker("start", name)
     stack.find_address()
-    trial.within("all services healthy", 60, begun, lambda: not ailments(stack), give_up=120)
+    trial.within("all services healthy", 60, begun, lambda: not ailments(stack), give_up=give_up)
     assert not stack.host.file("/run/faults-before").exists, "it was not started anew"
     left = settle(stack, 120)
     Flow(trial, producer).note(
         ledger, effects(stack, f"{producer.run}/"), left, in_flight=sum(IN_FLIGHT.values())
     )
+
+
+@pytest.mark.row("25")
+@pytest.mark.last
+def test_the_server_is_started_anew(trial: Trial) -> None:
+    started_anew(trial, give_up=120)
+
+
+@pytest.mark.row("25")
+@pytest.mark.control("supervisor not enabled")
+@pytest.mark.last
+def test_the_server_is_started_anew_without_supervisor(trial: Trial) -> None:
+    host = trial.stack.host
+    host.check_output("systemctl disable supervisor")
+    try:
+        started_anew(trial, give_up=65)
+    finally:
+        host.check_output("systemctl enable --now supervisor")
 
 
 def docker(*arguments: str) -> None:

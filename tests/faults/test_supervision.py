@@ -76,16 +76,16 @@ def test_supervisor_killed(trial: Trial) -> None:
 
 @contextmanager
 def debians_supervisor_unit(stack: Stack) -> Iterator[None]:
-    with drop_in(stack, "supervisor.service", "[Service]\nKillMode=process\nRestartSec=50s\n"):
-        try:
+    try:
+        with drop_in(stack, "supervisor.service", "[Service]\nKillMode=process\nRestartSec=50s\n"):
             yield
-        finally:
-            # Orphans of the old Supervisor are nobody's any more.
-            stack.host.run("systemctl stop supervisor")
-            left = [pid for found in roots(stack).values() for pid, _ in found]
-            if left:
-                kill(stack, *left, *(child for pid in left for child in child_pids(stack, pid)))
-    stack.host.check_output("systemctl start supervisor")
+    finally:
+        # Orphans of the old Supervisor are nobody's any more.
+        stack.host.run("systemctl stop supervisor")
+        left = [pid for found in roots(stack).values() for pid, _ in found]
+        if left:
+            kill(stack, *left, *(child for pid in left for child in child_pids(stack, pid)))
+        stack.host.check_output("systemctl start supervisor")
 
 
 @pytest.mark.row("3")

@@ -53,20 +53,38 @@ def test_a_worker_that_does_not_consume_and_no_watchdog(trial: Trial) -> None:
         cancelled(trial, give_up=95)
 
 
-@pytest.mark.row("W2")
-def test_a_worker_that_stands_still(trial: Trial) -> None:
+def stopped(trial: Trial, give_up: float | None = None) -> None:
+    """A worker whose processes no longer run and have not ended."""
     stack, program = trial.stack, worker(trial.stack, POOL)
     before = program_pid(stack, program)
     with trial.traffic() as flow:
         begun = time.time()
         stack.host.check_output(f"kill -{signal.SIGSTOP} {before}")
-        trial.within("another process", 120, begun, lambda: program_pid(stack, program) not in (0, before))
+        trial.within(
+            "another process",
+            120,
+            begun,
+            lambda: program_pid(stack, program) not in (0, before),
+            give_up=give_up,
+        )
         flow.flows_again(begun, 130)
         flow.account(in_flight=2, seconds=90)
 
 
-@pytest.mark.row("W3")
-def test_a_program_that_supervisor_has_given_up(trial: Trial) -> None:
+@pytest.mark.row("W2")
+def test_a_worker_that_stands_still(trial: Trial) -> None:
+    stopped(trial)
+
+
+@pytest.mark.row("W2")
+@pytest.mark.control("no watchdog")
+def test_a_worker_that_stands_still_and_no_watchdog(trial: Trial) -> None:
+    with without_the_watchdog(trial.stack, worker(trial.stack, POOL)):
+        stopped(trial, give_up=125)
+
+
+def given_up(trial: Trial, give_up: float | None = None) -> None:
+    """A program whose cause has ended it so often that Supervisor leaves it alone."""
     stack, program = trial.stack, worker(trial.stack, POOL)
     (file,) = stack.host.check_output(f"grep -lrF '[program:{program}]' /etc/supervisor/conf.d").split()
     # As Debian's defaults do it: three short attempts, then FATAL. The environment file is what is missing.
@@ -81,8 +99,20 @@ def test_a_program_that_supervisor_has_given_up(trial: Trial) -> None:
         wait_for(lambda: stack.programs()[program] == "FATAL", 60, f"{program} is given up")
         healed = time.time()
         stack.host.check_output(f"mv {environment}.away {environment}")
-        trial.within("running again", 30, healed, lambda: program_pid(stack, program))
+        trial.within("running again", 30, healed, lambda: program_pid(stack, program), give_up=give_up)
     finally:
         stack.host.run(f"mv {environment}.away {environment}")
         stack.host.check_output(f"cp -p /run/faults-stanza {file} && rm /run/faults-stanza")
         stack.host.check_output(f"supervisorctl reread && supervisorctl update {program}")
+
+
+@pytest.mark.row("W3")
+def test_a_program_that_supervisor_has_given_up(trial: Trial) -> None:
+    given_up(trial)
+
+
+@pytest.mark.row("W3")
+@pytest.mark.control("no watchdog")
+def test_a_program_that_supervisor_has_given_up_and_no_watchdog(trial: Trial) -> None:
+    with without_the_watchdog(trial.stack, worker(trial.stack, POOL)):
+        given_up(trial, give_up=35)

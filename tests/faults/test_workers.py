@@ -4,17 +4,27 @@ import base64
 import json
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from injection import REDIS, child_pids, kill, main_pid, program_pid, program_settings, started, worker
+from injection import (
+    REDIS,
+    WITHOUT_RUNTIME,
+    child_pids,
+    kill,
+    main_pid,
+    program_pid,
+    program_settings,
+    started,
+    worker,
+)
 from stack import APP, Stack, wait_for
 from traffic import Effect, LongTask, effects, start_long_task
 from trial import IN_FLIGHT, Trial
 
 POOL = "default"
-#: Not what a worker loads of ours: the hardening of most of these rows.
-WITHOUT_RUNTIME = "s/ -I rootstock_worker\\.install//"
 runtime_off = pytest.mark.control("worker without rootstock_worker")
 
 
@@ -161,7 +171,7 @@ def test_a_stop_while_a_task_runs_longer_than_the_drain(trial: Trial) -> None:
 @pytest.mark.row("22")
 @pytest.mark.control("stopwaitsecs=3 and no drain timer")
 def test_a_stop_while_a_task_runs_that_ends_with_a_kill(trial: Trial) -> None:
-    setting = f"s/ -I rootstock_worker\\.install//; s/^stopwaitsecs=.*/stopwaitsecs={DRAIN}/"
+    setting = f"{WITHOUT_RUNTIME}; s/^stopwaitsecs=.*/stopwaitsecs={DRAIN}/"
     with program_settings(trial.stack, [worker(trial.stack, POOL)], setting):
         stopped_while_it_runs(trial)
 
@@ -207,8 +217,7 @@ def drop_letters(stack: Stack) -> None:
         stack.host.check_output(f"{LETTERS} drop all")
 
 
-@pytest.mark.row("38")
-def test_a_pickle_and_a_yaml_message(trial: Trial) -> None:
+def insecure_messages(trial: Trial) -> None:
     stack, program = trial.stack, worker(trial.stack, POOL)
     drop_letters(stack)
     before = program_pid(stack, program)
@@ -221,6 +230,36 @@ def test_a_pickle_and_a_yaml_message(trial: Trial) -> None:
     trial.measure("workers that ended", int(program_pid(stack, program) != before), at_most=0)
     trial.measure("set aside", len(letters(stack)))
     drop_letters(stack)
+
+
+@pytest.mark.row("38")
+def test_a_pickle_and_a_yaml_message(trial: Trial) -> None:
+    insecure_messages(trial)
+
+
+@contextmanager
+def pickles_accepted(stack: Stack) -> Iterator[None]:
+    """A worker of an application whose settings have `accept_content = ["json", "pickle"]`."""
+    (package,) = stack.host.check_output("ls -d /usr/local/lib/rootstock/python/*/").split()
+    module = f"{package}faults_accept.py"
+    code = "from celery import current_app\ncurrent_app.conf.accept_content = ['json', 'pickle']\n"
+    stack.host.check_output("printf %s %s >%s && chmod 0644 %s", "%s", code, module, module)
+    try:
+        with program_settings(
+            stack,
+            [worker(stack, POOL)],
+            "s/ -I rootstock_worker\\.install/ -I rootstock_worker.install,faults_accept/",
+        ):
+            yield
+    finally:
+        stack.host.check_output(f"rm -f {module} {PLANTED}")
+
+
+@pytest.mark.row("38")
+@pytest.mark.control("accept_content with pickle")
+def test_a_pickle_and_a_yaml_message_where_pickles_are_accepted(trial: Trial) -> None:
+    with pickles_accepted(trial.stack):
+        insecure_messages(trial)
 
 
 ENVELOPE = {

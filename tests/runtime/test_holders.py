@@ -1,6 +1,7 @@
 """What a dead worker held goes back at once; what a live one holds does not, however long it takes."""
 
 import os
+import re
 import signal
 import time
 
@@ -136,6 +137,23 @@ def test_a_redis_that_was_killed_does_not_end_or_stall_a_worker(stage: Stage, se
     time.sleep(3)
     assert (stage.done("meanwhile"), stage.done("after")) == (1, 1)
     assert worker.process.poll() is None
+
+
+def test_a_worker_looks_for_redis_as_often_in_a_long_outage_as_in_a_short_one(
+    stage: Stage, server: Broker
+) -> None:
+    worker = stage.worker()
+    server.kill()
+    again = re.compile(r"Trying again in (\S+) seconds")
+
+    def tries() -> list[str]:
+        return again.findall(worker.log.read_text())
+
+    wait_for(lambda: len(tries()) > 3, 30, "it has tried four times")
+    assert set(tries()) == {"2.00"}
+    server.start()
+    stage.send("record", "after")
+    wait_for(lambda: stage.done("after"), 15, "it consumes again")
 
 
 def test_what_a_lost_connection_had_brought_comes_back(stage: Stage, server: Broker) -> None:

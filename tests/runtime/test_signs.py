@@ -3,7 +3,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+
+import pytest
 
 from conftest import Broker, Stage, wait_for
 
@@ -83,3 +87,31 @@ def test_messages_say_when_they_were_published(stage: Stage) -> None:
     )
     headers = json.loads(stage.broker.lindex("one", 0))["headers"]
     assert begun <= headers["rootstock_sent_at"] <= time.time()
+
+
+@pytest.mark.parametrize("hardened", [True, False])
+def test_beat_that_was_killed_does_not_send_again(stage: Stage, hardened: bool) -> None:
+    log = stage.directory / "beat.log"
+    launcher = ["-m", "rootstock_worker.sent_at", "celery"] if hardened else ["-m", "celery"]
+    options = ["beat", f"--schedule={stage.directory}/schedule", "--pidfile=", "--loglevel=INFO"]
+    environment = stage.environment | {"VICTIM_BROKER": stage.server.url("plain-beat"), "VICTIM_TICK": "8"}
+
+    def started(times: int) -> "subprocess.Popen[bytes]":
+        with log.open("a") as output:
+            command = [sys.executable, *launcher, "-A", "victim", *options]
+            beat = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        wait_for(lambda: log.read_text().count("beat: Starting") == times, 20, "beat has started")
+        return beat
+
+    first = started(1)
+    wait_for(lambda: stage.broker.llen("one"), 15, "it has sent its task")
+    first.kill()
+    first.wait()
+    second = started(2)
+    try:
+        # What is due at its start it sends at once.
+        time.sleep(1)
+        assert stage.broker.llen("one") == (1 if hardened else 2)
+    finally:
+        second.kill()
+        second.wait()

@@ -142,3 +142,10 @@ def test_collections_are_declared_exactly_when_they_are_used() -> None:
         and path.suffix in (".yml", ".j2")
     ]
     assert set(re.findall(r"\b(community\.[a-z]+|ansible\.posix)\.\w", "".join(sources))) == declared
+
+
+def test_an_action_of_a_workflow_is_named_by_its_commit() -> None:
+    workflow = TEXTS[Path(".github/workflows/test.yml")]
+    uses = re.findall(r"\buses: (\S+)", workflow)
+    assert uses
+    assert [name for name in uses if not re.search(r"@[0-9a-f]{40}$", name)] == []

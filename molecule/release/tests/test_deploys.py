@@ -1,5 +1,9 @@
-"""Deploys, a rollback and a changed variable, with requests and tasks on their way all the time."""
+"""Deploys, a rollback and a changed variable, with requests and tasks on their way all the time.
 
+RELEASE_DEPLOYS  how many deploys, at least two
+"""
+
+import os
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +18,7 @@ from prober import Prober, Traffic
 from stack import APP, PROJECT, Stack
 from traffic import QUEUES, Account, Effect, LongTask, Producer, ended, start_long_task
 
-DEPLOYS = 10
+DEPLOYS = int(os.environ.get("RELEASE_DEPLOYS") or 4)
 # Longer than two deploys on a busy machine.
 LONG_SECONDS = 180
 # Scheduling jitter, and what beat needs to start.
@@ -43,7 +47,7 @@ class Series:
 
 @pytest.fixture(scope="module")
 def series(stack: Stack, play: Playbooks, sources: Path) -> Series:
-    """Ten deploys back and forth, the first one while a long task runs; a rollback; a changed pool."""
+    """Deploys back and forth, the first one while a long task runs; a rollback; a changed pool."""
     # Pages of the two name another style sheet: each must be there as long as a page names it.
     one, two = (str(releases.new_assets(sources, tag)) for tag in ("one", "two"))
     wait_until_drained(stack)

@@ -22,7 +22,7 @@ from repository import defaults
 from stack import APP, Stack, wait_for
 from traffic import Producer
 
-BOUNDARIES = os.environ.get("RELEASE_BOUNDARIES", "4")
+BOUNDARIES = os.environ.get("RELEASE_BOUNDARIES") or "2"
 SEED = os.environ.get("RELEASE_SEED") or str(secrets.randbelow(10**6))
 RANDOM_KILLS = 1
 FIRST_TASK = "Take the lock and look at the host"

@@ -1,9 +1,10 @@
-"""kombu's Redis transport with three more duties, for the connections of a worker.
+"""kombu's Redis transport with four more duties, for the connections of a worker.
 
 Each process's unacknowledged messages are its own (holders), and taking one notes it there in the same step
 (taking). A Redis that is full does not end the worker, nor does what is no message: one list entry that is
 not JSON raises in kombu where nobody catches it. And a message is delivered a limited number of times: a task
-that kills its process would otherwise do so for ever.
+that kills its process would otherwise do so for ever. And it is back as soon after a long outage as after a
+short one.
 """
 
 # kombu has no types, and a mixin of its channels does not say what it is mixed into.
@@ -13,7 +14,9 @@ import logging
 import time
 from typing import Any
 
+import kombu
 import kombu.transport
+from celery.app.amqp import AMQP
 from celery.signals import worker_init
 from celery.worker import state
 from kombu.transport import redis, virtual
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 #: How long a message may be noted here and known to nobody, before it is given back: the end of a cut
 #: connection may reach Redis, with what was on its way, after the next one is there.
 UNKNOWN_SECONDS = 10.0
+#: Between two tries to reach Redis. Left alone, kombu waits two seconds longer each time, up to 30.
+RETRY_SECONDS = 2.0
 
 
 def running() -> set[str]:
@@ -178,6 +183,13 @@ class SentinelTransport(redis.SentinelTransport):
     Channel = SentinelChannel
 
 
+class Connection(kombu.Connection):
+    """A worker's: Celery has no setting for how long it waits between two tries."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": RETRY_SECONDS, **kwargs})
+
+
 def on_init(sender: Any, **_: object) -> None:
     """The worker knows its name and has not connected yet."""
     State.holder = Holder.this(sender.hostname)
@@ -185,6 +197,7 @@ def on_init(sender: Any, **_: object) -> None:
 
 def install() -> None:
     """Have all connections that are made from now on be of these classes."""
+    AMQP.Connection = Connection
     for alias, name in (
         ("redis", "Transport"),
         ("rediss", "Transport"),
