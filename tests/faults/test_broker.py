@@ -9,16 +9,12 @@ import pytest
 import backlog
 from injection import (
     REDIS,
-    WITHOUT_RUNTIME,
     fill,
     kill,
     main_pid,
-    program_settings,
     small_disk,
-    worker,
 )
 from stack import APP, Stack, broker_setting, wait_for
-from traffic import QUEUES
 from trial import IN_FLIGHT, Flow, Trial
 
 FILES = "/var/lib/redis/appendonlydir"
@@ -254,27 +250,3 @@ def strict_loading(stack: Stack) -> Iterator[None]:
 def test_the_file_of_redis_is_torn_and_it_is_strict(trial: Trial) -> None:
     with strict_loading(trial.stack):
         torn_file(trial)
-
-
-# --- 10 again: what Celery's own sample of a Supervisor file does
-
-
-@pytest.mark.row("10")
-@pytest.mark.control("workers without rootstock_worker, startsecs=10, startretries=3")
-def test_redis_at_its_memory_limit_with_few_starts(trial: Trial) -> None:
-    stack = trial.stack
-    programs = [worker(stack, queue) for queue in QUEUES]
-    few = f"{WITHOUT_RUNTIME}; s/^startretries=.*/startretries=3/; s/^startsecs=.*/startsecs=10/"
-    with program_settings(stack, programs, few):
-        with trial.traffic() as flow:
-            with broker_setting(stack, "maxmemory", "1mb"):
-                wait_for(
-                    lambda: (
-                        "FATAL" in stack.programs().values()
-                        or len(flow.producer.ledger().failed) > 3 * REFUSED
-                    ),
-                    120,
-                    "the workers have given up, or have not",
-                )
-                relief = time.time()
-            flow.flows_again(relief, 60, give_up=60, backlog=True)
