@@ -25,12 +25,16 @@ class Clock:
     """The clock of one program, which is wrong by so many seconds: see wrong_clock.c."""
 
     PATH = "/run/faults-clock"
+    ENVIRONMENT = f'LD_PRELOAD="/usr/local/lib/wrong_clock.so" WRONG_CLOCK="{PATH}"'
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
     def wrong_by(self, seconds: int) -> None:
-        self._stack.host.check_output(f"echo {seconds:+d} >{self.PATH}")
+        told = self._stack.host.check_output(
+            f"echo {seconds:+d} >{self.PATH} && env {self.ENVIRONMENT} date +%s"
+        )
+        assert abs(int(told) - time.time() - seconds) < 5, "the clock is not wrong"
 
 
 @contextmanager
@@ -38,9 +42,8 @@ def own_clock(stack: Stack, program: str, also: str = "") -> Iterator[Clock]:
     """Gives a program a clock that can be moved while it runs; `also` changes more of its stanza."""
     clock = Clock(stack)
     clock.wrong_by(0)
-    variables = {"LD_PRELOAD": "/usr/local/lib/wrong_clock.so", "WRONG_CLOCK": clock.PATH}
-    text = ",".join(f'{name}="{value}"' for name, value in variables.items())
-    with program_settings(stack, [program], f"s|^environment=|environment={text},|; {also}"):
+    environment = clock.ENVIRONMENT.replace(" ", ",")
+    with program_settings(stack, [program], f"s|^environment=|environment={environment},|; {also}"):
         yield clock
     stack.host.check_output(f"rm {clock.PATH}")
 
