@@ -240,8 +240,11 @@ def test_a_pickle_and_a_yaml_message(trial: Trial) -> None:
 @contextmanager
 def pickles_accepted(stack: Stack) -> Iterator[None]:
     """A worker of an application whose settings have `accept_content = ["json", "pickle"]`."""
-    (package,) = stack.host.check_output("ls -d /usr/local/lib/rootstock/python/*/").split()
-    module = f"{package}faults_accept.py"
+    (stanzas,) = stack.host.check_output(
+        f"grep -lrF '[program:{worker(stack, POOL)}]' /etc/supervisor"
+    ).split()
+    package = stack.host.check_output(f"grep -m 1 -oh 'PYTHONPATH=\"[^\"]*' {stanzas}").split('"')[1]
+    module = f"{package}/faults_accept.py"
     code = "from celery import current_app\ncurrent_app.conf.accept_content = ['json', 'pickle']\n"
     stack.host.check_output("printf %s %s >%s && chmod 0644 %s", "%s", code, module, module)
     try:
