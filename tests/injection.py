@@ -140,13 +140,13 @@ TABLE = "inet faults"
 
 
 @contextmanager
-def cut_from_redis(stack: Stack, user: str = APP) -> Iterator[None]:
-    """What a user's processes send to Redis is dropped, and what it sends to them; nobody is told."""
-    ports = ", ".join(own_ports(stack, user, 6379))
+def cut_from_redis(stack: Stack) -> Iterator[None]:
+    """What application and watchdog send to Redis is dropped, and what it sends to them; nobody is told."""
+    ports = ", ".join(own_ports(stack, APP, 6379))
     rules = f"""table {TABLE} {{
         chain output {{
             type filter hook output priority 0;
-            meta skuid {user} tcp dport 6379 drop
+            meta skuid {{ {APP}, root }} tcp dport 6379 drop
             tcp sport 6379 tcp dport {{ {ports} }} drop
         }}
     }}"""

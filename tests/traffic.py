@@ -222,7 +222,7 @@ class Producer:
             f"{home}/ledger/ledger",
         ]
         host.check_output(
-            f"systemd-run --quiet --collect --unit {self._unit} --uid {self._user} "
+            f"systemd-run --quiet --collect --unit {self._unit} --uid {self._user} --gid {APP} "
             f"--working-directory {home}/release --setenv PYTHONPATH={home}/release "
             f"/usr/local/lib/rootstock/with-env /etc/{APP}/app.env -- "
             f"{home}/release/.venv/bin/python {home}/producer.py {shlex.join(arguments)}"

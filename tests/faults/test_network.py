@@ -22,8 +22,8 @@ def workers(stack: Stack) -> list[str]:
 
 def cut(trial: Trial, seconds: float, at_most: float, *, restart: bool) -> None:
     stack = trial.stack
-    # The publisher is another user, whom the cut does not concern: it stands for another host.
-    with trial.traffic(rate=5, user="root") as flow:
+    # The publisher is a user whom the cut does not concern: it stands for another host.
+    with trial.traffic(rate=5, user="nobody") as flow:
         begun = time.time()
         with cut_from_redis(stack):
             if restart:
