@@ -23,7 +23,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 
 from rootstock_worker.envelope import DELIVERIES
-from rootstock_worker.holders import Holder, give_back, recover
+from rootstock_worker.holders import Holder, give_back, recover, time_of
 from rootstock_worker.taking import FULL_SECONDS, State, Taking
 
 logger = logging.getLogger(__name__)
@@ -87,12 +87,14 @@ class QoS(redis.QoS):
         return time.monotonic() >= self.paused_until and bool(super().can_consume())
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """What this process works on stays with it, however long it takes."""
+        # As kombu does: it counts its calls, and acts on each `interval`th one.
+        self._vrestore_count += 1
+        if (self._vrestore_count - 1) % (interval or 1):
+            return
         try:
-            super().restore_visible(start, num, interval)
-            # kombu counts its calls and acts on each `interval`th one.
-            if (self._vrestore_count - 1) % (interval or 1) == 0:
-                self.channel.recover()
-                self.channel.give_back_unknown(time.time() - UNKNOWN_SECONDS)
+            self.channel.recover()
+            self.channel.give_back_unknown(UNKNOWN_SECONDS)
         except self.channel.ResponseError as error:
             logger.error("messages of dead workers cannot be given back now: %s", error)
 
@@ -122,8 +124,8 @@ class Guard(Taking):
             for name, count in recover(self, client, State.holder, self.visibility_timeout).items():
                 logger.warning("recovered: %d messages that %s held are back in their queues", count, name)
 
-    def give_back_unknown(self, until: float | None = None) -> None:
-        """Put back what this process holds by its own keys and nobody in it knows; all, or taken until then.
+    def give_back_unknown(self, seconds: float = 0) -> None:
+        """Put back what this process holds by its own keys, for so long or longer, and nobody in it knows.
 
         When Celery loses its connection it forgets all but the tasks that run: those with an ETA, those that
         were just taken. And what Redis has answered may never have arrived. These messages would wait for the
@@ -141,7 +143,7 @@ class Guard(Taking):
         self._nobody_died = True
         try:
             with self.conn_or_acquire() as client:
-                newest = "+inf" if until is None else until
+                newest = time_of(client) - seconds if seconds else "+inf"
                 held = client.zrange(keys[1], newest, 0, desc=True, byscore=True)
                 tags = {bytes_to_str(tag) for tag in held} - known
                 count = sum(give_back(self, client, keys, tag) for tag in sorted(tags))

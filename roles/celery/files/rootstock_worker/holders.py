@@ -4,14 +4,12 @@ kombu keeps all unacknowledged messages of all workers in one hash and gives one
 than the visibility timeout, because it cannot tell who holds it. Here each worker process has a hash and an
 index of its own, named after the process, and a set names them all. What belongs to a process that is
 certainly dead goes back as soon as any worker looks, which it does when it starts and every
-`unacked_restore_interval`. What belongs to one that cannot be judged from here, such as one on another host,
-goes back after the visibility timeout, as ever. So a message that a live worker holds is never delivered
-again before that.
+`unacked_restore_interval`. What belongs to one that certainly lives stays, however long it takes. Only what
+belongs to one that cannot be judged from here, such as one on another host, goes back after the visibility
+timeout, as ever. How long it was held is told by Redis' clock alone: that of a host may be wrong, or be set.
 """
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -84,6 +82,10 @@ class Holder:
         # A node's name is unique, so one of before a reboot is not there any more.
         return self.node == own.node
 
+    def lives_for(self, own: Self) -> bool:
+        """Whether the process `own` knows for certain that this one lives."""
+        return self.machine == own.machine and not self.is_dead_for(own)
+
 
 def give_back(channel: Any, client: Any, keys: tuple[str, str], tag: str) -> bool:
     """Put a message back into its queue, unless somebody has just done so; returns whether it was done."""
@@ -104,28 +106,34 @@ def give_back(channel: Any, client: Any, keys: tuple[str, str], tag: str) -> boo
     return done
 
 
-def recover(
-    channel: Any, client: Any, own: Holder, visibility_timeout: float, now: Callable[[], float] = time.time
-) -> dict[str, int]:
+def time_of(client: Any) -> float:
+    """Return what time it is for Redis (seconds since 1970), which says of each message when it was taken."""
+    seconds, microseconds = client.time()
+    return float(seconds) + float(microseconds) / 1e6
+
+
+def recover(channel: Any, client: Any, own: Holder, visibility_timeout: float) -> dict[str, int]:
     """Put back what nobody works on; returns how many messages of which holder.
 
     `own` is registered anew each time: Redis may have come back without the last second.
     """
     client.sadd(HOLDERS, str(own))
     given_back: dict[str, int] = {}
-    names = {bytes_to_str(name) for name in client.smembers(HOLDERS)} - {str(own)}
-    for name in sorted(names):
+    until = time_of(client) - visibility_timeout
+    for name in sorted(map(bytes_to_str, client.smembers(HOLDERS))):
         holder = Holder.parse(name)
+        if holder.lives_for(own):
+            continue
         dead = holder.is_dead_for(own)
         keys = holder.unacked_key, holder.unacked_index_key
-        count = _give_back_all(channel, client, keys, None if dead else now() - visibility_timeout)
+        count = _give_back_all(channel, client, keys, None if dead else until)
         if count:
             given_back[name] = count
         if dead and not client.hlen(holder.unacked_key):
             client.srem(HOLDERS, name)
     # Of a worker that had not loaded this package.
     keys = UNACKED, UNACKED_INDEX
-    if count := _give_back_all(channel, client, keys, now() - visibility_timeout):
+    if count := _give_back_all(channel, client, keys, until):
         given_back[UNACKED] = count
     return given_back
 

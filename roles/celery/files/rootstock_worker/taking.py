@@ -26,7 +26,7 @@ from rootstock_worker.holders import Holder
 
 logger = logging.getLogger(__name__)
 
-#: Keys: the holder's hash and index, then the queues in their order. Argument: seconds since 1970.
+#: Keys: the holder's hash and index, then the queues in their order. When it was taken is Redis' own time.
 #: Answers nil, or the queue, the entry, its tag if it was noted ("" if not), and 1 if it was taken.
 #: What is no message stays where it is, because there is nothing to note it by. A Redis that is full refuses
 #: to note (the first writing command, so that nothing is done by halves), and gives the message all the same.
@@ -53,7 +53,8 @@ for _, queue in ipairs(queues) do
       redis.call('RPOP', queue)
       return {queue, item, '', 1}
     end
-    redis.call('ZADD', KEYS[2], ARGV[1], tag)
+    local now = redis.call('TIME')
+    redis.call('ZADD', KEYS[2], now[1] .. '.' .. string.format('%06d', now[2]), tag)
     redis.call('RPOP', queue)
     return {queue, item, tag, 1}
   end
@@ -113,7 +114,7 @@ class Taking:
         else:
             keys = [self.unacked_key, self.unacked_index_key]
             keys += [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
-            command = ["EVAL", TAKE, len(keys), *(prefix + key for key in keys), time.time()]
+            command = ["EVAL", TAKE, len(keys), *(prefix + key for key in keys)]
         self._asked = str(command[0])
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
