@@ -55,9 +55,8 @@ def program_pid(stack: Stack, program: str) -> int:
 
 def roots(stack: Stack) -> dict[str, list[tuple[int, int]]]:
     """The application's processes that another one of it has not begun: (id, parent) by command line."""
-    listed = stack.host.check_output(
-        f"ps --no-headers -ww -o pid:1,ppid:1,unit:1,args:1 -u {APP}"
-    ).splitlines()
+    # It fails where there is none.
+    listed = stack.host.run(f"ps --no-headers -ww -o pid:1,ppid:1,unit:1,args:1 -u {APP}").stdout.splitlines()
     found = [line.split(maxsplit=3) for line in listed]
     ours = {int(pid) for pid, _, _, _ in found}
     commands: dict[str, list[tuple[int, int]]] = {}
