@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import pytest
 
@@ -96,22 +97,25 @@ def test_beat_that_was_killed_does_not_send_again(stage: Stage, hardened: bool) 
     options = ["beat", f"--schedule={stage.directory}/schedule", "--pidfile=", "--loglevel=INFO"]
     environment = stage.environment | {"VICTIM_BROKER": stage.server.url("plain-beat"), "VICTIM_TICK": "8"}
 
-    def started(times: int) -> "subprocess.Popen[bytes]":
+    def times(message: str) -> list[float]:
+        lines = [line for line in log.read_text().splitlines() if message in line]
+        return [datetime.strptime(line[1:24], "%Y-%m-%d %H:%M:%S,%f").timestamp() for line in lines]
+
+    def start() -> "subprocess.Popen[bytes]":
         with log.open("a") as output:
             command = [sys.executable, *launcher, "-A", "victim", *options]
-            beat = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        wait_for(lambda: log.read_text().count("beat: Starting") == times, 20, "beat has started")
-        return beat
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
-    first = started(1)
-    wait_for(lambda: stage.broker.llen("one"), 15, "it has sent its task")
-    first.kill()
-    first.wait()
-    second = started(2)
-    try:
-        # What is due at its start it sends at once.
-        time.sleep(1)
-        assert stage.broker.llen("one") == (1 if hardened else 2)
-    finally:
-        second.kill()
-        second.wait()
+    beat = start()
+    for sent in (1, 2):
+        wait_for(lambda sent=sent: stage.broker.llen("one") == sent, 30, f"task {sent} was sent")
+        # It writes down what it has just sent.
+        time.sleep(0.5)
+        beat.kill()
+        beat.wait()
+        beat = start() if sent == 1 else beat
+    ticks, starts = times("Sending due task"), times("beat: Starting")
+    if hardened:
+        assert ticks[1] - ticks[0] > 7
+    else:
+        assert ticks[1] - starts[1] < 2, "it was to send at once"
