@@ -239,13 +239,15 @@ def test_a_pickle_and_a_yaml_message(trial: Trial) -> None:
 
 @contextmanager
 def pickles_accepted(stack: Stack) -> Iterator[None]:
-    """A worker of an application whose settings have `accept_content = ["json", "pickle"]`."""
+    """A worker of an application whose settings let pickles in."""
     (stanzas,) = stack.host.check_output(
         f"grep -lrF '[program:{worker(stack, POOL)}]' /etc/supervisor"
     ).split()
     package = stack.host.check_output(f"grep -m 1 -oh 'PYTHONPATH=\"[^\"]*' {stanzas}").split('"')[1]
     module = f"{package}/faults_accept.py"
-    code = "from celery import current_app\ncurrent_app.conf.accept_content = ['json', 'pickle']\n"
+    # By the name that settings of this application have: under Celery's own one it would have no effect.
+    setting = "CELERY_ACCEPT_CONTENT=['json', 'pickle']"
+    code = f"from celery import current_app\ncurrent_app.conf.update({setting})\n"
     stack.host.check_output("printf %s %s >%s && chmod 0644 %s", "%s", code, module, module)
     try:
         with program_settings(
