@@ -58,6 +58,18 @@ def count_as_begun(pool: Any) -> None:
             job._accepted, job._worker_pid = True, child.pid
 
 
+def keep_busy(pool: Any) -> None:
+    """Have nothing given to a child that still has a task.
+
+    AsynPool.flush takes all children for idle. What is given to a busy one waits until its task has ended. As
+    it counts as prefetched, the worker may take nothing else meanwhile, although another child is idle.
+    """
+    for job in tuple(pool._cache.values()):
+        child = job._write_to
+        if child is not None and child._is_alive():
+            pool._busy_workers.add(child.inqW_fd)
+
+
 class Pool(AsynPool):
     """Celery's pool of processes. It is told to flush when the connection is lost, too, which is no end."""
 
@@ -65,6 +77,7 @@ class Pool(AsynPool):
         if state.should_stop is not None:
             count_as_begun(self)
         super().flush()
+        keep_busy(self)
 
 
 def install() -> None:
