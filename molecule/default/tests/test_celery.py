@@ -1,15 +1,29 @@
 """Workers and beat: who consumes which queue, how children are replaced, what a stop does to a task."""
 
+import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from testinfra.host import Host
 
-from generations import live
-from stack import APP, Stack, wait_for
+from generations import live, pids, wait_until_drained
+from stack import APP, PROJECT, Stack, ansible, wait_for
 
 QUEUES = ["critical", "default", "low-priority"]
+# A pool that comes and goes: one child, so that whoever runs a task is the child that ran the one before,
+# or its replacement.
+TRIAL = {
+    "name": "trial",
+    "queues": ["trial"],
+    "concurrency": 1,
+    "max_tasks_per_child": 3,
+    "max_memory_per_child": 200000,
+    "drain": 2,
+    "stopwaitsecs": 60,
+}
 # Sends a task that sleeps, or waits for the one of the given id; prints its id once a worker runs it.
 RUNNING = """
 import socket, time
@@ -114,8 +128,23 @@ def test_a_task_that_runs_when_its_worker_is_stopped_finishes(host: Host, stack:
         host.check_output(f"supervisorctl start {program}")
 
 
-@pytest.mark.usefixtures("trial")
-def test_an_added_pool_replaces_its_child_after_so_many_tasks(stack: Stack) -> None:
+@pytest.fixture(scope="session")
+def trial(inventory: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
+    """Add the trial pool to the inventory's on all hosts; yield the hosts that do not have it any more."""
+    pools = yaml.safe_load((PROJECT / "roles/celery/defaults/main.yml").read_text())["celery_worker_pools"]
+    extra = tmp_path_factory.mktemp("pools") / "pools.json"
+    extra.write_text(json.dumps({"celery_worker_pools": [*pools, TRIAL]}))
+    run = ansible("--tags=app", f"--extra-vars=@{extra}", inventory=inventory, check=False)
+    removed: set[str] = set()
+    try:
+        assert run.returncode == 0, run.stdout
+        yield removed
+    finally:
+        if run.stdout.count(": ok=") != len(removed):
+            ansible("--tags=app", inventory=inventory)
+
+
+def test_an_added_pool_replaces_its_child_after_so_many_tasks(stack: Stack, trial: set[str]) -> None:
     results = in_turn(stack, "trial", *[("whoami", [])] * 7)
     assert {result["hostname"] for result in results} == {node(stack, "trial")}
     children = [result["pid"] for result in results]
@@ -125,8 +154,9 @@ def test_an_added_pool_replaces_its_child_after_so_many_tasks(stack: Stack) -> N
     assert runs[1] == 3, children
 
 
-@pytest.mark.usefixtures("trial")
-def test_a_task_longer_than_the_drain_is_put_back_and_runs_again(host: Host, stack: Stack) -> None:
+def test_a_task_longer_than_the_drain_is_put_back_and_runs_again(
+    host: Host, stack: Stack, trial: set[str]
+) -> None:
     task = start_sleeping(stack, "trial", 600)
     program = f"{APP}-worker-trial.{live(stack)}"
     waiting = (
@@ -144,3 +174,25 @@ def test_a_task_longer_than_the_drain_is_put_back_and_runs_again(host: Host, sta
         {"queue": "trial", "seconds": 0, "task": task, "generation": live(stack)},
     )
     wait_for(lambda: state(stack, task) == "REVOKED", 20, "the task that ran again is ended")
+
+
+def test_a_removed_pool_is_gone_and_beat_is_left_alone(
+    host: Host, stack: Stack, inventory: str, trial: set[str]
+) -> None:
+    name = host.backend.get_hostname()
+    generation, before = live(stack), pids(stack)
+    assert f"{APP}-worker-trial.{generation}" in before
+    run = ansible("--tags=app", f"--limit={name}", inventory=inventory, check=False)
+    assert run.returncode == 0, run.stdout
+    trial.add(name)
+    assert live(stack) != generation
+    wait_until_drained(stack)
+    after = pids(stack)
+    assert {program for program in after if "worker" in program} == {
+        f"{APP}-worker-{queue}.{live(stack)}" for queue in QUEUES
+    }
+    # The workers are another generation; what there is one of has changed in nothing.
+    assert {program: pid for program, pid in after.items() if "." not in program} == {
+        program: pid for program, pid in before.items() if "." not in program
+    }
+    assert host.run("pgrep --full hostname=[t]rial").rc == 1
