@@ -37,11 +37,5 @@ def acl(users: list[dict[str, Any]], **variables: Any) -> str:
 
 if __name__ == "__main__":
     sys.stdout.write(
-        acl(
-            [
-                user(purpose, prefix)
-                for prefix in ("", "shop:")
-                for purpose in ("app", "worker", "beat", "flower")
-            ]
-        )
+        acl([user(purpose, prefix) for prefix in ("", "shop:") for purpose in ("app", "worker", "flower")])
     )

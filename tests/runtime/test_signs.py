@@ -3,12 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from datetime import datetime
-
-import pytest
 
 from conftest import Broker, Stage, wait_for
 
@@ -88,34 +83,3 @@ def test_messages_say_when_they_were_published(stage: Stage) -> None:
     )
     headers = json.loads(stage.broker.lindex("one", 0))["headers"]
     assert begun <= headers["rootstock_sent_at"] <= time.time()
-
-
-@pytest.mark.parametrize("hardened", [True, False])
-def test_beat_that_was_killed_does_not_send_again(stage: Stage, hardened: bool) -> None:
-    log = stage.directory / "beat.log"
-    launcher = ["-m", "rootstock_worker.sent_at", "celery"] if hardened else ["-m", "celery"]
-    options = ["beat", f"--schedule={stage.directory}/schedule", "--pidfile=", "--loglevel=INFO"]
-    environment = stage.environment | {"VICTIM_BROKER": stage.server.url("plain-beat"), "VICTIM_TICK": "8"}
-
-    def times(message: str) -> list[float]:
-        lines = [line for line in log.read_text().splitlines() if message in line]
-        return [datetime.strptime(line[1:24], "%Y-%m-%d %H:%M:%S,%f").timestamp() for line in lines]
-
-    def start() -> "subprocess.Popen[bytes]":
-        with log.open("a") as output:
-            command = [sys.executable, *launcher, "-A", "victim", *options]
-            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-
-    beat = start()
-    for sent in (1, 2):
-        wait_for(lambda sent=sent: stage.broker.llen("one") == sent, 30, f"task {sent} was sent")
-        # It writes down what it has just sent.
-        time.sleep(0.5)
-        beat.kill()
-        beat.wait()
-        beat = start() if sent == 1 else beat
-    ticks, starts = times("Sending due task"), times("beat: Starting")
-    if hardened:
-        assert ticks[1] - ticks[0] > 7
-    else:
-        assert ticks[1] - starts[1] < 2, "it was to send at once"
