@@ -7,13 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 import backlog
-from injection import (
-    REDIS,
-    fill,
-    kill,
-    main_pid,
-    small_disk,
-)
+from injection import REDIS, fill, kill, main_pid, small_disk
 from stack import APP, Stack, broker_setting, wait_for
 from trial import IN_FLIGHT, Flow, Trial
 
