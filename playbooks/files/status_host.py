@@ -182,9 +182,8 @@ def certificate(domain: str, now: float) -> dict[str, Any]:
 
 
 def beat_tick_age(schedule: Path, now: float) -> float | None:
-    """Seconds since beat wrote its schedule, whose suffixes depend on Python's dbm; None if there is none."""
-    written = [path.stat().st_mtime for path in schedule.parent.glob(f"{schedule.name}*")]
-    return max(0.0, now - max(written)) if written else None
+    """Seconds since beat wrote its schedule; None if it has not."""
+    return max(0.0, now - schedule.stat().st_mtime) if schedule.exists() else None
 
 
 def disks() -> list[dict[str, Any]]:

@@ -33,6 +33,11 @@ SETTINGS = {
     },
 }
 
+if seconds := os.environ.get("VICTIM_TICK"):
+    SETTINGS["beat_schedule"] = {
+        "tick": {"task": "victim.record", "args": ["tick"], "schedule": float(seconds)}
+    }
+
 app = Celery("victim")
 # Django's way is another one inside Celery: a setting that is assigned later has no effect there.
 if os.environ.get("VICTIM_NAMESPACE"):

@@ -2,6 +2,7 @@
 
 `celery worker -I rootstock_worker.install` loads it before the worker connects. Each module is one concern:
 
+beat          a killed beat sends nothing twice
 broker        kombu's transport with what follows
 children      no child process outlives its worker, and a child's death does not lose its task
 dead_letters  where messages are kept that no worker may run; also the command that shows and replays them

@@ -12,6 +12,8 @@ from typing import Any
 
 from celery.signals import before_task_publish
 
+from rootstock_worker import beat
+
 #: Header of a message: seconds since 1970.
 SENT_AT = "rootstock_sent_at"
 
@@ -30,6 +32,7 @@ def install() -> None:
 def main() -> None:
     """Run the program in this process, under its own name."""
     install()
+    beat.install()
     (program,) = entry_points(group="console_scripts", name=sys.argv[1])
     sys.argv = sys.argv[1:]
     sys.exit(program.load()())
