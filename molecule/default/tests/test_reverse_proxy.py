@@ -85,6 +85,10 @@ def test_an_unknown_host_name_gets_no_answer(stack: Stack) -> None:
         context = ssl.create_default_context(cafile=stack.certificate)
         with socket.create_connection((stack.address, 443), timeout=10) as raw:
             context.wrap_socket(raw, server_hostname="somebody-else.test")
+    plain = http.client.HTTPConnection(stack.address, timeout=10)
+    plain.request("GET", "/", headers={"Host": "somebody-else.test"})
+    with pytest.raises(http.client.RemoteDisconnected):
+        plain.getresponse()
 
 
 def test_a_name_of_another_connection_is_misdirected(stack: Stack) -> None:

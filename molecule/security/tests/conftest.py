@@ -45,5 +45,9 @@ def secrets(stack: Stack) -> dict[str, str]:
     found = ansible_vault() | {f"derived {number}": each for number, each in enumerate(set(derived.split()))}
     login = f"flower:{found['vault_flower_password']}"
     found["login to Flower"] = base64.b64encode(login.encode()).decode()
+    found["Nginx' own login to Flower"] = stack.host.check_output(
+        f"sed -n 's/.*Basic \\([^\"]*\\).*/\\1/p' /etc/nginx/rootstock/{APP}-flower.conf"
+    )
+    found["key of the certificate"] = stack.host.check_output(f"sed -n 3p /etc/ssl/rootstock/{APP}.key")
     assert len(found) >= 10
     return found

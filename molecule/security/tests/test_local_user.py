@@ -82,6 +82,28 @@ def test_nobody_reads_a_secret_anywhere(host: Host, secrets: dict[str, str]) -> 
     assert {which for _, which in search("root")[1]} >= set(secrets) - {"vault_flower_password"}
 
 
+def test_the_application_may_not_do_more_in_redis_than_its_programs_do(stack: Stack) -> None:
+    refused = (
+        "import os, redis\n"
+        "server = redis.Redis.from_url(os.environ['CELERY_BROKER_URL'])\n"
+        "def is_refused(command):\n"
+        "    try:\n"
+        "        server.execute_command(*command.split())\n"
+        "    except redis.exceptions.NoPermissionError:\n"
+        "        return True\n"
+        "    return False\n"
+        "print(json.dumps([command for command in arguments['commands'] if not is_refused(command)]))"
+    )
+    commands = ["FLUSHALL", "FLUSHDB", "CONFIG GET dir", "KEYS *", "ACL LIST", "MONITOR", "SHUTDOWN NOSAVE"]
+    # The others have been refused nothing so far; what follows is left out of the account.
+    assert [each for each in stack.denied() if not each.startswith("default: AUTH")] == []
+    try:
+        for purpose in ("", "WORKER", "BEAT", "FLOWER"):
+            assert stack.python(refused, {"commands": commands}, purpose) == [], purpose
+    finally:
+        stack.redis("server.acl_log_reset()\nprint(1)")
+
+
 def test_who_runs_a_service_cannot_log_in(host: Host) -> None:
     for user in (APP, "redis", "postgres", "www-data"):
         shell = host.check_output(f"getent passwd {user}").rsplit(":", 1)[1]
