@@ -1,13 +1,20 @@
-"""The second container of the scenario `security`: what it does to the server, and what comes out."""
+"""The second container of the scenario `security`: what it does to the server, and what comes out.
+
+SECURITY_LONG  set: also the tests that take minutes
+"""
 
 import json
+import os
 import subprocess
 from typing import Any
+
+import pytest
 
 from stack import PROJECT
 
 NAME = "attacker12"
 LONGEST = 300
+LONG = pytest.mark.skipif(not os.environ.get("SECURITY_LONG"), reason="takes minutes: SECURITY_LONG=1")
 
 
 def attack(name: str, **arguments: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from testinfra.host import Host
 
+from attacker import LONG
 from stack import APP, DOMAIN, Stack, ansible, recap, wait_for
 
 DIRECTORY = "https://127.0.0.1:14000/dir"
@@ -62,6 +63,7 @@ def site(inventory: str, **variables: object) -> dict[str, int]:
     return recap(run.stdout)["security12"]
 
 
+@LONG
 def test_a_certificate_comes_is_renewed_and_goes(
     authority: None, stack: Stack, host: Host, inventory: str
 ) -> None:

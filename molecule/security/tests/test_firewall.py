@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from testinfra.host import Host
 
-from attacker import attack
+from attacker import LONG, attack
 from stack import Stack, ansible, recap, wait_for
 
 OPEN = [22, 80, 443]
@@ -47,6 +47,7 @@ def test_only_ssh_and_the_site_are_open(stack: Stack, host: Host, listener: None
     assert firewall(inventory)["changed"] == 0
 
 
+@LONG
 def test_rules_that_lock_out_are_taken_back(stack: Stack, host: Host, inventory: str) -> None:
     before = host.check_output("nft list table inet rootstock")
     wrong = {"firewall_ssh_ports": [2222], "firewall_confirm_seconds": 30}
