@@ -77,6 +77,10 @@ molecule: engine ## one Molecule scenario: SCENARIO=default
 faults: engine ## break a server in all ways of docs/promises.md; ROW=5: one way, the server is kept
 	@scripts/faults.sh $(ROW)
 
+.PHONY: mutations
+mutations: engine ## take away, one at a time, each line that protects a server: does a test notice?
+	@scripts/with_server.sh security scripts/mutations.py
+
 .PHONY: test
 test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
@@ -95,7 +99,7 @@ screenshots: setup ## docs/images from the running demo, by headless Chromium
 
 .PHONY: bench
 bench: engine ## time deploys beside whole runs, and workers with and without the package; results in bench/results
-	@scripts/bench.sh
+	@scripts/with_server.sh release bench/deploys.py
 	@scripts/test_app.sh --bench
 
 .PHONY: sbom

@@ -1,6 +1,6 @@
 """How long a deploy takes beside a whole run of site.yml, over SSH, on Molecule's server of scenario release.
 
-Usage: deploys.py INVENTORY [ROUNDS]    (scripts/bench.sh makes the server and calls it)
+Usage: deploys.py INVENTORY [ROUNDS]    (scripts/with_server.sh makes the server and calls it)
 
 Every round times each kind of run once, in an order that moves on from round to round, and each starts when
 nothing drains any more. Writes bench/results/deploys.md and .json. Exit status 1 when a limit is not kept.
