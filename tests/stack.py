@@ -127,6 +127,7 @@ class Stack:
             "import os, redis\nfrom urllib.parse import urlsplit\n"
             f"url = urlsplit(os.environ[{url_variable!r}])\n"
             "server = redis.Redis(host=url.hostname, port=url.port, db=int(url.path[1:]), username='admin',\n"
+            "                     ssl=url.scheme == 'rediss',\n"
             "                     password=os.environ['REDIS_ADMIN_PASSWORD'], decode_responses=True)\n"
         )
         return self._python("", connect + code, arguments, "/etc/redis/rootstock.env")

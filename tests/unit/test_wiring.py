@@ -1,0 +1,60 @@
+"""What playbooks/group_vars/all/wiring.yml makes of an inventory, worked out by Ansible."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from preflight_inventories import Draft, fleet
+from repository import PROJECT
+
+
+def worked_out(draft: Draft, directory: Path, *names: str) -> dict[str, dict[str, Any]]:
+    """Return the values of variables, by host."""
+    wanted = ", ".join(f"'{name}': {name}" for name in names)
+    done = subprocess.run(
+        [
+            *(PROJECT / ".venv/bin/ansible", "all", "-i", draft.write(directory / "inventory")),
+            *(
+                "--playbook-dir",
+                PROJECT / "playbooks",
+                "-m",
+                "debug",
+                "-a",
+                f"msg={{{{ {{{wanted}}} | to_json }}}}",
+            ),
+        ],
+        cwd=PROJECT,
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    hosts = json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]
+    return {host: json.loads(result["msg"]) for host, result in hosts.items()}
+
+
+def test_redis_on_another_server_is_reached_over_tls(tmp_path: Path) -> None:
+    found = worked_out(
+        fleet(), tmp_path, "stack_broker_url", "stack_cache_url", "redis_tls_enabled", "redis_tls_names"
+    )
+    for host in ("web1", "work1"):
+        assert found[host]["stack_broker_url"].startswith("rediss://shop-app:")
+        for name in ("stack_broker_url", "stack_cache_url"):
+            assert "@192.0.2.10:6379/" in found[host][name]
+            assert found[host][name].endswith("?ssl_cert_reqs=required")
+    assert {host: each["redis_tls_enabled"] for host, each in found.items()} == {
+        "data": True,
+        "web1": False,
+        "web2": False,
+        "work1": False,
+    }
+    assert found["data"]["redis_tls_names"] == ["192.0.2.10", "127.0.0.1", "localhost"]
+
+
+def test_redis_on_the_same_server_needs_none(tmp_path: Path) -> None:
+    (found,) = worked_out(Draft(), tmp_path, "stack_broker_url", "redis_tls_enabled").values()
+    assert found["stack_broker_url"].startswith("redis://shop-app:")
+    assert found["stack_broker_url"].endswith("@127.0.0.1:6379/1")
+    assert not found["redis_tls_enabled"]
