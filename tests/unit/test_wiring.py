@@ -53,6 +53,18 @@ def test_redis_on_another_server_is_reached_over_tls(tmp_path: Path) -> None:
     assert found["data"]["redis_tls_names"] == ["192.0.2.10", "127.0.0.1", "localhost"]
 
 
+def test_postgresql_on_another_server_is_asked_for_its_certificate(tmp_path: Path) -> None:
+    found = worked_out(
+        fleet(), tmp_path, "django_app_environment", "postgresql_tls_names", "trust_certificates"
+    )
+    environment = found["work1"]["django_app_environment"]
+    assert environment["PGSSLMODE"] == "verify-full"
+    assert environment["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
+    assert found["data"]["postgresql_tls_names"] == ["192.0.2.10", "127.0.0.1", "localhost"]
+    # The run has not been to the hosts of the data stores.
+    assert found["work1"]["trust_certificates"] == {}
+
+
 def test_redis_on_the_same_server_needs_none(tmp_path: Path) -> None:
     (found,) = worked_out(Draft(), tmp_path, "stack_broker_url", "redis_tls_enabled").values()
     assert found["stack_broker_url"].startswith("redis://shop-app:")
