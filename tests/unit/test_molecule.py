@@ -7,14 +7,16 @@ import pytest
 from repository import PROJECT, load
 
 BASE = load(PROJECT / ".config/molecule/config.yml")
-GROUPS = BASE["platforms"][0]["groups"]
+# What a scenario says itself: what its servers are called, what they are for, how they reach each other.
+OWN_KEYS = {"name", "groups", "networks", "docker_networks"}
 OWN = [path for path in sorted(PROJECT.glob("molecule/*/molecule.yml")) if load(path).get("platforms")]
 
 
 def kinds(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The platforms without their names; one in no group is no server of the stack, but of its kind."""
-    named = [{key: value for key, value in server.items() if key != "name"} for server in config["platforms"]]
-    return [server | {"groups": server["groups"] or GROUPS} for server in named]
+    """The platforms without what is a scenario's own."""
+    return [
+        {key: value for key, value in server.items() if key not in OWN_KEYS} for server in config["platforms"]
+    ]
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.parent.name)
