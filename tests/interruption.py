@@ -154,6 +154,7 @@ class Playbooks:
         variables: Mapping[str, Any] | None = None,
         *,
         after: int = 0,
+        limit: str = "",
     ) -> Run:
         """Start playbooks/<playbook>.yml; with `after` it is killed when that many tasks have ended."""
         self.runs += 1
@@ -161,11 +162,12 @@ class Playbooks:
         directory.mkdir()
         command = [str(PROJECT / ".venv/bin/ansible-playbook"), "--inventory", self.inventory]
         command += [f"playbooks/{playbook}.yml", "--extra-vars", json.dumps(dict(variables or {}))]
+        command += ["--limit", limit] if limit else []
         return Run(command, directory, after)
 
-    def run(self, playbook: str, variables: Mapping[str, Any] | None = None) -> Run:
+    def run(self, playbook: str, variables: Mapping[str, Any] | None = None, *, limit: str = "") -> Run:
         """Run a playbook to its end. Raises AssertionError with its output when it fails."""
-        run = self.start(playbook, variables)
+        run = self.start(playbook, variables, limit=limit)
         assert run.wait() == 0, run.output
         return run
 
