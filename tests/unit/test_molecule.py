@@ -7,8 +7,8 @@ import pytest
 from repository import PROJECT, load
 
 BASE = load(PROJECT / ".config/molecule/config.yml")
-# What a scenario says itself: what its servers are called, what they are for, how they reach each other.
-OWN_KEYS = {"name", "groups", "networks", "docker_networks"}
+# What a scenario says itself: names and groups, how they reach each other, whether one that ends comes back.
+OWN_KEYS = {"name", "groups", "networks", "docker_networks", "restart_policy"}
 OWN = [path for path in sorted(PROJECT.glob("molecule/*/molecule.yml")) if load(path).get("platforms")]
 
 
