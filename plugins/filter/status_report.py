@@ -407,7 +407,10 @@ def as_broker(looks: Mapping[str, Mapping[str, Any]]) -> Broker:
     """One broker, as the hosts that use it tell: figures of the first, consumers and pools of all."""
     first = next(iter(looks.values()))
     info = value_of(first, "broker")
-    figures = next((found for look in looks.values() if (found := value_of(look, "queues"))), None)
+    told = [found for look in looks.values() if (found := value_of(look, "queues"))]
+    figures = told[0] if told else None
+    # A host tells of the queues of its own pools, and of those that have messages.
+    queues = {queue["name"]: queue for found in reversed(told) for queue in found["queues"]}
     answers = [found for look in looks.values() if (found := value_of(look, "workers"))]
     nodes = {node: names for answer in answers for node, names in answer["nodes"].items()}
     pools: dict[str, set[str]] = {}
@@ -439,7 +442,7 @@ def as_broker(looks: Mapping[str, Mapping[str, Any]]) -> Broker:
                 "consumers": sum(queue["name"] in names for names in nodes.values()) if answers else None,
                 "pools": sorted(pools.get(queue["name"], [])),
             }
-            for queue in (figures["queues"] if figures else [])
+            for _, queue in sorted(queues.items())
         ],
     }
 

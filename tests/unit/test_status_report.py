@@ -179,6 +179,13 @@ def test_hosts_of_one_broker_share_its_queues_and_their_consumers_add_up() -> No
     assert (broker["hosts"], broker["queues"][0]["consumers"]) == (["one", "two"], 2)
 
 
+def test_a_broker_has_the_queues_of_all_hosts_pools() -> None:
+    web = change("pools", {}, change(f"{QUEUES}/queues", []))
+    mail = change(f"{QUEUE}/name", "mail", change("pools", {"mail.aaaaaaaa": ["mail"]}))
+    (broker,) = judge(item(web, "web"), item(LOOK), item(mail, "two"))["apps"][0]["brokers"]
+    assert [queue["name"] for queue in broker["queues"]] == ["default", "mail"]
+
+
 @pytest.mark.parametrize(
     "identity", [["another", "1", ""], ["7c68b5884997ab27", "2", ""], ["7c68b5884997ab27", "1", "p"]]
 )

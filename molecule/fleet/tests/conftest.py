@@ -1,19 +1,15 @@
-"""Fixtures of the verify tests: several servers, each asked over the engine's own connection."""
+"""Fixtures of the verify tests: several servers, and the playbooks that their owner runs."""
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import testinfra
 from testinfra.host import Host
 
+from fleet import server
 from interruption import Playbooks
 from stack import Stack
-
-
-def server(name: str) -> Host:
-    return testinfra.get_host(f"docker://{name}")
 
 
 @pytest.fixture(scope="session")

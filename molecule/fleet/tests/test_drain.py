@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conftest import server
+from fleet import server
 from interruption import Playbooks
 from stack import Stack, wait_for
 from traffic import Producer, ended, start_long_task

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import server
+from fleet import server
 from interruption import Playbooks
 from stack import Stack
 from traffic import Producer

@@ -6,10 +6,11 @@ from pathlib import Path
 import releases
 from interruption import Playbooks
 from prober import Prober
-from stack import Stack, ansible, ansible_vault, wait_for
+from stack import PROJECT, Stack, ansible, ansible_vault, wait_for
 from traffic import QUEUES, Producer
 
 WORKERS = {"worker12", "worker13"}
+VAULT = PROJECT / "molecule/fleet/inventory/group_vars/all/vault.yml"
 
 
 def test_an_order_is_paid_by_a_worker_elsewhere(stack: Stack) -> None:
@@ -34,7 +35,7 @@ def test_every_worker_takes_tasks_of_every_queue(stack: Stack) -> None:
 
 
 def test_flower_sees_every_worker(stack: Stack) -> None:
-    login = ("flower", ansible_vault()["vault_flower_password"])
+    login = ("flower", ansible_vault(VAULT)["vault_flower_password"])
 
     def online() -> set[str]:
         workers = stack.get("/flower/api/workers?status=true", auth=login).json()
