@@ -49,6 +49,14 @@ preflight: setup ## what is wrong in INVENTORY, before anything is touched
 status: setup ## how INVENTORY's applications are; fails if one is unhealthy
 	@$(ANSIBLE) playbooks/status.yml
 
+.PHONY: drain
+drain: setup ## the workers of HOST, a server of INVENTORY, finish their tasks and leave
+	@$(ANSIBLE) playbooks/drain.yml $(if $(HOST),--limit $(HOST))
+
+.PHONY: reboot
+reboot: setup ## INVENTORY's servers, or HOST alone, one after another; workers finish first
+	@$(ANSIBLE) playbooks/reboot.yml $(if $(HOST),--limit $(HOST))
+
 .PHONY: inventory
 inventory: setup ## a new inventory: NAME=production
 	@$(BIN)/ansible-playbook -i localhost, playbooks/inventory.yml $(if $(NAME),-e inventory_name=$(NAME))
@@ -89,8 +97,9 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=security
 
 .PHONY: test-all
-test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; all faults three times, with controls
+test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; all faults three times, with controls
 	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all SECURITY_LONG=1 $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory molecule SCENARIO=fleet
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
 
 .PHONY: screenshots
