@@ -35,7 +35,8 @@ def test_redis_speaks_tls_only(data: Host, port: int) -> None:
 def test_a_foreign_certificate_is_refused(stack: Stack, code: str) -> None:
     assert stack.python(code) in (None, 1)
     # The same program, but it trusts somebody else.
-    foreign = f"import os\nos.environ.update(SSL_CERT_FILE={FOREIGN!r}, PGSSLROOTCERT={FOREIGN!r})\n"
+    other = {"SSL_CERT_FILE": FOREIGN, "SSL_CERT_DIR": "/nowhere", "PGSSLROOTCERT": FOREIGN}
+    foreign = f"import os\nos.environ.update({other})\n"
     with pytest.raises(AssertionError, match="certificate verify failed"):
         stack.python(foreign + code)
 
