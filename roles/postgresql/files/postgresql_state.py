@@ -33,7 +33,8 @@ SELECT json_build_object(
     'hba', (SELECT coalesce(json_agg('line ' || line_number || ': ' || error), '[]')
         FROM pg_hba_file_rules WHERE error IS NOT NULL),
     'reload', (SELECT coalesce(json_agg(file), '[]')
-        FROM unnest(ARRAY[current_setting('hba_file'), '{settings}', current_setting('ssl_cert_file')]) AS file
+        FROM unnest(
+            ARRAY[current_setting('hba_file'), '{settings}', current_setting('ssl_cert_file')]) AS file
         WHERE (pg_stat_file(file)).modification > pg_conf_load_time()))
 """
 

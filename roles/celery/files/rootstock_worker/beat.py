@@ -1,7 +1,7 @@
 """Beat's schedule is in its file after each task, whole at every moment.
 
-Left alone Celery writes it every three minutes, into a shelf of Python's. Debian 12's (dbm.ndbm) writes when it is
-closed, so a beat that was killed sent again whatever was due since it had started.
+Left alone Celery writes it every three minutes, into a shelf of Python's. Debian 12's (dbm.ndbm) writes when
+it is closed, so a beat that was killed sent again whatever was due since it had started.
 https://docs.celeryq.dev/en/stable/userguide/configuration.html#beat-sync-every
 """
 
@@ -22,7 +22,8 @@ class ScheduleFile(dict[str, Any]):
 
     def __init__(self, file: Path) -> None:
         """Read the file; an exception of any kind says that it is none of this class's."""
-        super().__init__(pickle.loads(file.read_bytes()) if file.exists() else {})
+        kept = pickle.loads(file.read_bytes()) if file.exists() else {}  # noqa: S301 - the application's own, 2026-11-26
+        super().__init__(kept)
         self.file = file
 
     @classmethod
