@@ -33,7 +33,7 @@ def programs(**given: Any) -> dict[str, dict[str, Any]]:
 def problems(*pools: dict[str, Any], **given: Any) -> list[str]:
     """Return the complaints about pools."""
     text = evaluate(
-        "{{ __celery_problems | default('', true) | trim }}",
+        "{{ (__celery_problems or '') | trim }}",
         variables(celery_worker_pools=list(pools), **given),
     )
     return str(text).splitlines()

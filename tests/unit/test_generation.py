@@ -108,7 +108,7 @@ def test_the_name_stands_wherever_a_program_has_a_place_for_it() -> None:
 
 def problems(*programs: dict[str, Any], singles: list[dict[str, Any]] | None = None) -> str:
     text = value(
-        "__generation_problems | default('', true) | trim",
+        "(__generation_problems or '') | trim",
         generation_programs=list(programs),
         generation_single_programs=singles or [],
     )
