@@ -1,6 +1,6 @@
 """A run that is killed anywhere: nobody notices, the next one converges, the one after changes nothing.
 
-RELEASE_BOUNDARIES  how many boundaries between two tasks of the release play, evenly spread, or `all`
+RELEASE_BOUNDARIES  how many boundaries between two tasks of the release play, evenly spread; `all`; or `5-8`
 RELEASE_SEED        where the kills at random times are, to repeat them
 """
 
@@ -53,6 +53,9 @@ def boundaries(whole: Run, wanted: str) -> list[int]:
     every = list(range(first, len(names)))
     if wanted == "all":
         return every
+    if "-" in wanted:
+        begin, end = wanted.split("-")
+        return every[int(begin) - 1 : int(end)]
     step = len(every) / int(wanted)
     return [every[int(number * step)] for number in range(int(wanted))]
 
