@@ -53,6 +53,16 @@ def test_redis_on_another_server_is_reached_over_tls(tmp_path: Path) -> None:
     assert found["data"]["redis_tls_names"] == ["192.0.2.10", "127.0.0.1", "localhost"]
 
 
+def test_redis_that_no_other_server_uses_stays_as_it_is(tmp_path: Path) -> None:
+    """The others have managed services, and only by their groups they look as if they used it."""
+    elsewhere = "rediss://app:not-for-all@redis.example.net:6379"
+    draft = fleet().with_(
+        app_broker_url=f"{elsewhere}/1", app_result_url=f"{elsewhere}/2", app_cache_url=f"{elsewhere}/0"
+    )
+    found = worked_out(draft, tmp_path, "redis_tls_enabled")
+    assert not any(each["redis_tls_enabled"] for each in found.values())
+
+
 def test_postgresql_on_another_server_is_asked_for_its_certificate(tmp_path: Path) -> None:
     found = worked_out(
         fleet(), tmp_path, "django_app_environment", "postgresql_tls_names", "trust_certificates"

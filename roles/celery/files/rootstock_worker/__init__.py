@@ -2,7 +2,7 @@
 
 `celery worker -I rootstock_worker.install` loads it before the worker connects. Each module is one concern:
 
-beat          a killed beat sends nothing twice
+beat          a killed beat does not send again what was due before
 broker        kombu's transport with what follows
 children      no child process outlives its worker, and a child's death does not lose its task
 dead_letters  where messages are kept that no worker may run; also the command that shows and replays them

@@ -51,8 +51,9 @@ class ScheduleFile(dict[str, Any]):
 
 
 def write_each_time(sender: Any, **_: object) -> None:
-    """An application that has set beat_sync_every knows better."""
-    sender.scheduler.sync_every_tasks = sender.scheduler.sync_every_tasks or 1
+    """An application that has set beat_sync_every, or another scheduler, knows better."""
+    if isinstance(sender.scheduler, PersistentScheduler):
+        sender.scheduler.sync_every_tasks = sender.scheduler.sync_every_tasks or 1
 
 
 def install() -> None:
