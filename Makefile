@@ -94,11 +94,11 @@ test: lint unit test-app ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
 	@$(MAKE) --no-print-directory molecule SCENARIO=release
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
-	@$(MAKE) --no-print-directory molecule SCENARIO=security
 
 .PHONY: test-all
 test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; all faults three times, with controls
-	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all SECURITY_LONG=1 $(MAKE) --no-print-directory test
+	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
+	@SECURITY_LONG=1 $(MAKE) --no-print-directory molecule SCENARIO=security
 	@$(MAKE) --no-print-directory molecule SCENARIO=fleet
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
 
