@@ -108,6 +108,9 @@ def main() -> int:
     entries = yaml.safe_load((ROOT / "tests/mutations.yml").read_text())
     mutations = [Mutation.of(each) for each in entries]
     mutations = [each for each in mutations if not wanted or any(part in each.line for part in wanted)]
+    if not mutations:
+        print(f"mutations: no line's name has a part of {wanted}", file=sys.stderr)
+        return 1
     for test in dict.fromkeys(each.test for each in mutations):
         if is_noticed(test, inventory):
             print(f"mutations: '{test}' fails on the server as it is", file=sys.stderr)
