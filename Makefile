@@ -90,7 +90,9 @@ mutations: engine ## take away, one at a time, each line that protects a server:
 	@scripts/with_server.sh security scripts/mutations.py
 
 .PHONY: test
-test: lint unit test-app ## everything that CI runs
+test: setup ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-app
+	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory molecule SCENARIO=default
 	@$(MAKE) --no-print-directory molecule SCENARIO=release
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps

@@ -100,7 +100,6 @@ def fleet() -> Draft:
     stores = {
         "redis_bind_addresses": ["127.0.0.1", "192.0.2.10"],
         "postgresql_listen_addresses": ["127.0.0.1", "192.0.2.10"],
-        "postgresql_allowed_networks": ["192.0.2.0/24"],
     }
     draft = Draft(hosts=hosts).with_(**stores)
     data = ["data"]

@@ -294,15 +294,9 @@ BAD: list[tuple[str, str, str, Made]] = [
         "data",
         lambda _: fleet().with_(postgresql_listen_addresses=["::1", "127.0.0.1"]),
     ),
-    (
-        "postgresql-reachable",
-        "postgresql_allowed_networks",
-        "data",
-        lambda _: fleet().with_(postgresql_allowed_networks=None),
-    ),
     ("acme", "nginx_acme_enabled", "web1 web2", lambda _: fleet().with_(nginx_acme_enabled=True)),
     (
-        "firewall-sources",
+        "client-addresses",
         "ansible_host",
         "data work1",
         lambda _: fleet().with_host("work1", ansible_host="worker1.example.net"),

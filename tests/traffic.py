@@ -264,8 +264,8 @@ _START = """
 import time
 from shop.celery import app
 
-key, seconds, queue, limit = (arguments[name] for name in ("key", "seconds", "queue", "limit"))
-sent = app.send_task("diagnostics.tasks.record", [key, seconds], queue=queue)
+queue, limit = arguments["queue"], arguments["limit"]
+sent = app.send_task("diagnostics.tasks.record", arguments["task"], queue=queue)
 deadline, node = time.monotonic() + limit, None
 while node is None:
     assert time.monotonic() < deadline, "no worker has begun it"
@@ -283,11 +283,27 @@ class LongTask:
     node: str
 
 
-def start_long_task(stack: Stack, queue: str = "default", seconds: float = 60, limit: float = 60) -> LongTask:
-    """Publishes a task that takes so long; returns once a worker runs it. Fails after `limit` seconds."""
+def start_long_task(
+    stack: Stack,
+    queue: str = "default",
+    seconds: float = 60,
+    limit: float = 60,
+    *,
+    can_be_ended: bool = False,
+) -> LongTask:
+    """Publishes a task that takes so long; returns once a worker runs it. Fails after `limit` seconds.
+
+    One that can be ended asks the database each second whether it was: not for tests that take that away.
+    """
     key = f"long-{secrets.token_hex(4)}"
-    arguments = {"key": key, "queue": queue, "seconds": seconds, "limit": limit}
-    return LongTask(key, str(stack.python(_START, arguments)))
+    task = [key, seconds, f"end-{key}" if can_be_ended else ""]
+    return LongTask(key, str(stack.python(_START, {"task": task, "queue": queue, "limit": limit})))
+
+
+def end_long_task(stack: Stack, task: LongTask) -> None:
+    """Lets the task end within about a second."""
+    code = "app.send_task('diagnostics.tasks.record', [arguments['key']])"
+    stack.python(f"from shop.celery import app\n{code}\nprint('null')", {"key": f"end-{task.key}"})
 
 
 def ended(stack: Stack, task: LongTask, limit: float = 90) -> Effect:

@@ -42,10 +42,17 @@ def allocate(mebibytes: int) -> int:
     retry_backoff_max=5,
     max_retries=60,
 )
-def record(self: Task, key: str, seconds: float = 0) -> None:
-    """Sleeps, then leaves one row: it is written at the end, so what was cut short has left none."""
+def record(self: Task, key: str, seconds: float = 0, until: str = "") -> None:
+    """Sleeps, then leaves one row: it is written at the end, so what was cut short has left none.
+
+    Sleeps only until there is a row of another key, if it is given one.
+    """
     started_at = timezone.now()
-    time.sleep(seconds)
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if until and Effect.objects.filter(key=until).exists():
+            break
+        time.sleep(min(left, 1) if until else left)
     _leave(self, key, started_at)
 
 

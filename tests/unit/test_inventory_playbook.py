@@ -131,7 +131,6 @@ def test_three_servers(tmp_path: Path) -> None:
     values = inventory.load("group_vars/all/main.yml")
     assert values["redis_bind_addresses"] == ["127.0.0.1", "-::1", "10.0.0.1"]
     assert values["postgresql_listen_addresses"] == ["127.0.0.1", "10.0.0.1"]
-    assert values["postgresql_allowed_networks"] == ["fd00::2/128", "10.0.0.3/32"]
     passed(inventory.preflight())
 
 
@@ -139,7 +138,7 @@ def test_a_server_with_a_name_leaves_its_address_to_be_set(tmp_path: Path) -> No
     inventory, said = made(tmp_path, **GIVEN | {"inventory_hosts": "data.example.net,10.0.0.2,cafe"})
     values = inventory.load("group_vars/all/main.yml")
     assert values["redis_bind_addresses"] == ["127.0.0.1", "-::1", "CHANGE_ME"]
-    assert values["postgresql_allowed_networks"] == ["10.0.0.2/32", "CHANGE_ME"]
+    assert values["postgresql_listen_addresses"] == ["127.0.0.1", "CHANGE_ME"]
     assert 'group_vars/all/main.yml: redis_bind_addresses: ["127.0.0.1", "-::1", "CHANGE_ME"]' in said
 
 

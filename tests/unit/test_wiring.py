@@ -65,13 +65,23 @@ def test_redis_that_no_other_server_uses_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_postgresql_on_another_server_is_asked_for_its_certificate(tmp_path: Path) -> None:
     found = worked_out(
-        fleet(), tmp_path, "django_app_environment", "postgresql_tls_names", "trust_certificates"
+        fleet(),
+        tmp_path,
+        "django_app_environment",
+        "firewall_service_ports",
+        "postgresql_client_addresses",
+        "postgresql_tls_names",
+        "trust_certificates",
     )
+    users = ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
+    assert found["data"]["postgresql_client_addresses"] == users
+    assert {"port": 5432, "sources": users} in found["data"]["firewall_service_ports"]
+    assert found["work1"]["postgresql_client_addresses"] == []
     environment = found["work1"]["django_app_environment"]
     assert environment["PGSSLMODE"] == "verify-full"
     assert environment["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
     assert found["data"]["postgresql_tls_names"] == ["192.0.2.10", "127.0.0.1", "localhost"]
-    # The run has not been to the hosts of the data stores.
+    # None has been read yet.
     assert found["work1"]["trust_certificates"] == {}
 
 

@@ -64,3 +64,17 @@ def test_the_last_consumer_of_a_queue_is_refused(stack: Stack, play: Playbooks) 
     assert run.wait() != 0
     run.says("worker12: no worker of another host consumes the queue critical")
     assert consumers(stack) == {"worker12"}
+
+
+@pytest.mark.usefixtures("drained")
+def test_it_can_be_rebooted_meanwhile(play: Playbooks) -> None:
+    play.run("reboot", limit="worker13")
+
+
+@pytest.mark.usefixtures("drained")
+def test_a_run_that_is_limited_to_a_new_server_is_enough(stack: Stack, play: Playbooks) -> None:
+    server("worker13").check_output(
+        "rm /usr/local/share/ca-certificates/rootstock-*.crt && update-ca-certificates --fresh"
+    )
+    play.run("site", limit="worker13")
+    wait_for(lambda: consumers(stack) == {"worker12", "worker13"}, 30, "both servers work")

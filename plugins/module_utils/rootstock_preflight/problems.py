@@ -45,7 +45,7 @@ RULES = {
     "postgresql-reachable": "A PostgreSQL that another server uses listens beyond loopback and lets it in.",
     "acme": "An authority's certificate is for one server: it asks one of several for the proof.",
     "certificate": "A certificate is valid for at least a day, and for all domains of the application.",
-    "firewall-sources": "The firewall of a Redis knows who uses it from another server by their addresses.",
+    "client-addresses": "A data store knows who may use it from another server by their addresses.",
     "firewall": "What role `firewall` refuses.",
     "redis": "What role `redis` refuses.",
     "postgresql": "What role `postgresql` refuses.",

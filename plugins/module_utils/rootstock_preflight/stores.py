@@ -212,7 +212,7 @@ def redis_reachable(inventory: Inventory) -> Iterator[Problem]:
 
 
 def postgresql_reachable(inventory: Inventory) -> Iterator[Problem]:
-    """Refuse a PostgreSQL that those who use it cannot reach, or may not."""
+    """Refuse a PostgreSQL that those who use it cannot reach."""
     for name, hosts in clients(inventory, "postgresql").items():
         node = inventory.hosts[name]
         addresses = node.get("postgresql_listen_addresses")
@@ -220,27 +220,26 @@ def postgresql_reachable(inventory: Inventory) -> Iterator[Problem]:
             says = f"PostgreSQL listens on loopback only, and {some(hosts)} use it from another server."
             mend = "add the server's address in your private network"
             yield inventory.problem("postgresql-reachable", "postgresql_listen_addresses", [node], says, mend)
-        if not node.get("postgresql_allowed_networks"):
-            says = f"PostgreSQL lets no other server in, and {some(hosts)} use it from another server."
-            mend = "set the network of these servers, such as [10.0.0.0/24]"
-            yield inventory.problem("postgresql-reachable", "postgresql_allowed_networks", [node], says, mend)
 
 
-def firewall_sources(inventory: Inventory) -> Iterator[Problem]:
-    """Refuse names where the firewall of a Redis needs addresses: at boot nothing can be looked up."""
-    for name, hosts in clients(inventory, "redis").items():
-        node = inventory.hosts[name]
-        named = [host for host in hosts if not is_address(host.address)]
-        if node.get("firewall_enabled") is True and named:
-            says = (
-                f"{some(named)} may use the Redis of {name}, whose firewall lets in addresses and no names."
-            )
+def client_addresses(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse names of those whom a data store lets in by address: at boot nothing can be looked up."""
+    # The roles of the data store's host refuse them as well, by a variable that the addresses are made of.
+    covers = ("firewall_open_ports", "app_database_url")
+    named: dict[str, dict[str, Host]] = {}
+    for store in ("redis", "postgresql"):
+        for name, hosts in clients(inventory, store).items():
+            # Redis itself asks for no address, only the firewall in front of it does.
+            if store == "postgresql" or inventory.hosts[name].get("firewall_enabled") is True:
+                found = {host.name: host for host in hosts if not is_address(host.address)}
+                named.setdefault(name, {}).update(found)
+    for name, by_name in named.items():
+        if by_name:
+            hosts = list(by_name.values())
+            says = f"{some(hosts)} may use a data store of {name}, which lets in addresses and no names."
             mend = "set ansible_host to the address in your private network"
-            # The rules of the data store's own firewall are made of these addresses.
-            covers = ("firewall_open_ports",)
-            yield inventory.problem(
-                "firewall-sources", "ansible_host", [node, *named], says, mend, covers=covers
-            )
+            among = [inventory.hosts[name], *hosts]
+            yield inventory.problem("client-addresses", "ansible_host", among, says, mend, covers=covers)
 
 
 def client_settings(inventory: Inventory) -> Iterator[Problem]:
@@ -267,6 +266,6 @@ RULES_OF_STORES = (
     managed_databases,
     redis_reachable,
     postgresql_reachable,
-    firewall_sources,
+    client_addresses,
     client_settings,
 )
