@@ -302,6 +302,15 @@ BAD: list[tuple[str, str, str, Made]] = [
         lambda _: fleet().with_host("work1", ansible_host="worker1.example.net"),
     ),
     (
+        "client-addresses",
+        "ansible_host",
+        "data work1",
+        # PostgreSQL alone needs them, too.
+        lambda _: (
+            fleet().with_(firewall_enabled=False).with_host("work1", ansible_host="worker1.example.net")
+        ),
+    ),
+    (
         "client-settings",
         "redis_port",
         "data web1 web2 work1",
