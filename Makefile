@@ -53,6 +53,10 @@ status: setup ## how INVENTORY's applications are; fails if one is unhealthy
 drain: setup ## the workers of HOST, a server of INVENTORY, finish their tasks and leave
 	@$(ANSIBLE) playbooks/drain.yml $(if $(HOST),--limit $(HOST))
 
+.PHONY: failover
+failover: setup ## make another Redis of INVENTORY's set the primary
+	@$(ANSIBLE) playbooks/failover.yml
+
 .PHONY: reboot
 reboot: setup ## INVENTORY's servers, or HOST alone, one after another; workers finish first
 	@$(ANSIBLE) playbooks/reboot.yml $(if $(HOST),--limit $(HOST))
@@ -102,6 +106,7 @@ test-all: ## the same in full: ten deploys, and one killed between any two tasks
 	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
 	@SECURITY_LONG=1 $(MAKE) --no-print-directory molecule SCENARIO=security
 	@$(MAKE) --no-print-directory molecule SCENARIO=fleet
+	@$(MAKE) --no-print-directory molecule SCENARIO=sentinel
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
 
 .PHONY: screenshots

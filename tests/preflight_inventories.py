@@ -108,6 +108,15 @@ def fleet() -> Draft:
     )
 
 
+def several_redis() -> Draft:
+    """Return the fleet with three Redis, which are one set."""
+    own = {"redis_bind_addresses": ["127.0.0.1", "{{ ansible_host }}"], "redis_sentinel_enabled": True}
+    draft = fleet().with_(**own)
+    for number, name in ((14, "data2"), (15, "data3")):
+        draft = draft.with_host(name, ansible_host=f"192.0.2.{number}")
+    return draft.with_groups(redis=["data", "data2", "data3"])
+
+
 def two_apps() -> Draft:
     """Return two applications on one server, which is two hosts of the inventory."""
     shop = {"ansible_host": "192.0.2.1", **application("shop"), **secrets("shop")}

@@ -16,6 +16,7 @@ from preflight_inventories import (
     fleet,
     random_looking,
     secrets,
+    several_redis,
     two_apps,
 )
 from repository import PROJECT, load
@@ -294,6 +295,46 @@ BAD: list[tuple[str, str, str, Made]] = [
         "data",
         lambda _: fleet().with_(postgresql_listen_addresses=["::1", "127.0.0.1"]),
     ),
+    (
+        "redis-set",
+        "redis_sentinel_enabled",
+        "data data2 web1 web2 work1",
+        lambda _: several_redis().with_groups(redis=["data", "data2"]),
+    ),
+    (
+        "redis-set",
+        "redis_sentinel_enabled",
+        "data data2 data3",
+        lambda _: several_redis().with_host("data3", ansible_host="192.0.2.14"),
+    ),
+    (
+        "redis-set",
+        "redis_sentinel_enabled",
+        "data data2 data3 web1 web2 work1",
+        lambda _: several_redis().with_host("web2", redis_sentinel_enabled=False),
+    ),
+    (
+        "redis-reachable",
+        "redis_bind_addresses",
+        "data data2 data3",
+        lambda _: several_redis().with_(redis_bind_addresses=None),
+    ),
+    (
+        "redis-set",
+        "ansible_host",
+        "data data2 data3 web1 web2 work1",
+        lambda _: several_redis().with_host(
+            "data3", ansible_host="data3.example.net", redis_bind_addresses=["127.0.0.1", "192.0.2.15"]
+        ),
+    ),
+    (
+        "redis",
+        "redis_cache_enabled",
+        "data data2 data3",
+        lambda _: several_redis().with_(redis_cache_enabled=True),
+    ),
+    ("ports", "redis_proxy_port", "web1", lambda _: several_redis().with_(flower_port=6390)),
+    ("redis_proxy", "redis_proxy_port", "one", single(redis_proxy_port=70000)),
     ("acme", "nginx_acme_enabled", "web1 web2", lambda _: fleet().with_(nginx_acme_enabled=True)),
     (
         "client-addresses",
@@ -433,6 +474,7 @@ def fleet_without_password() -> Draft:
 GOOD: dict[str, Made] = {
     "single": single(),
     "fleet": lambda _: fleet(),
+    "several Redis": lambda _: several_redis(),
     "two apps on one server": lambda _: two_apps(),
     "managed data stores": lambda _: managed(),
     "managed PostgreSQL only": lambda _: (

@@ -32,6 +32,7 @@ LOOK: dict[str, Any] = {
     "web": "",
     "certificate": {"days": 60.0},
     "beat": {"age": 120.0},
+    "member": "",
     "disks": [{"path": "/", "total": 100 * 1000**3, "free": 50 * 1000**3}],
     "application": {
         "settings": {

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 SRV, ETC = Path("/srv"), Path("/etc")
+MEMBER_PROGRAM = "/usr/local/lib/rootstock/redis-primary"
 SUPERVISOR_SOCKET = "unix:///var/run/supervisor.sock"
 HTTPS_ADDRESS = ("127.0.0.1", 443)
 # What fills up a server: one line for each file system.
@@ -43,6 +44,8 @@ class Asked(TypedDict):
     domain: str
     readiness_path: str
     groups: list[str]
+    # Whether its Redis is one of a set.
+    member: bool
 
 
 Programs = dict[str, list[str]]
@@ -178,6 +181,21 @@ def certificate(domain: str, now: float) -> dict[str, Any]:
         return {"error": described(error)}
 
 
+# --- Redis
+
+
+def member_problem() -> str:
+    """What this host's Redis or Sentinel lacks as a member of a set; empty if nothing."""
+    whole, quorum = (
+        subprocess.run([MEMBER_PROGRAM, word], capture_output=True, text=True, check=False)
+        for word in ("whole", "quorum")
+    )
+    found = [] if whole.returncode == 0 else ["its Redis has not all data, or no replica that has"]
+    if not quorum.stdout.startswith("OK"):
+        found.append(f"its Sentinel says {quorum.stdout.strip() or 'nothing'}")
+    return "; ".join(found)[:ERROR_CHARACTERS]
+
+
 # --- The rest
 
 
@@ -261,6 +279,7 @@ def look(asked: Asked, script: str, now: float) -> dict[str, Any]:
         "certificate": certificate(asked["domain"], now) if proxy else None,
         "beat": {"age": beat_tick_age(Path(schedule), now)} if schedule else None,
         "disks": disks(),
+        "member": member_problem() if asked["member"] else None,
         "application": application(asked, pools, script) if generation else {},
     }
 

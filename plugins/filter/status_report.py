@@ -105,6 +105,7 @@ class Host(TypedDict):
     web: str | None
     certificate_days: float | None
     beat_tick_age: float | None
+    member: str | None
     disks: list[Disk]
 
 
@@ -258,6 +259,13 @@ def disks(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Findi
             yield Finding(f"disk {disk['path']}", free, rule, "remove files or enlarge it")
 
 
+def member(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Finding]:
+    if look["member"]:
+        rule = "each member of the set could be the primary, and enough Sentinels decide who is"
+        do = "see systemctl status redis-server redis-sentinel and the log of Redis"
+        yield Finding("member of the Redis set", look["member"], rule, do, WARNING)
+
+
 REDIS = "see systemctl status redis-server on its host and its log, or the managed service"
 REFUSED = "see what Redis refuses: its log, its memory, its users"
 #: What a part of the application's answers is called, what to do when it fails.
@@ -297,6 +305,7 @@ CHECKS_OF_HOSTS: tuple[Callable[[Mapping[str, Any], str, Iterable[str]], Iterato
     certificate,
     beat,
     disks,
+    member,
     connections,
 )
 
@@ -398,6 +407,7 @@ def as_host(item: Mapping[str, Any], look: Mapping[str, Any] | None) -> Host:
         "programs": found.get("programs", []),
         "web": "ok" if found.get("web") == "" else found.get("web"),
         "certificate_days": (found.get("certificate") or {}).get("days"),
+        "member": "ok" if found.get("member") == "" else found.get("member"),
         "beat_tick_age": (found.get("beat") or {}).get("age"),
         "disks": found.get("disks", []),
     }

@@ -56,6 +56,17 @@ def test_what_redis_has_on_its_disk_already_needs_no_more_room() -> None:
     assert problems_of_one(full, redis_maxmemory="1gb") == []
 
 
+def test_the_redis_of_a_set_have_one_version() -> None:
+    """A replica of 7.0 cannot read what a primary of 8.0 sends (tried)."""
+    members = [host(name, ("redis",), redis_sentinel_enabled=True) for name in ("one", "two", "three")]
+    facts = dict.fromkeys(("one", "two", "three"), FACTS) | {"three": FACTS | {"version": "13"}}
+    (found,) = problems_of_servers(inventory_of(members), facts, POOL_DEFAULTS)
+    assert (found.rule, found.hosts) == ("distribution", ("one", "two", "three"))
+    assert "preflight_waived: [distribution]" in found.mend
+    alone = [replace(member, values=member.values | {"redis_sentinel_enabled": False}) for member in members]
+    assert problems_of_servers(inventory_of(alone), facts, POOL_DEFAULTS) == []
+
+
 def test_two_hosts_on_a_server_share_its_memory_and_its_redis() -> None:
     pools = [POOL | {"concurrency": 5}]
     one, two = (

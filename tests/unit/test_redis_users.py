@@ -108,3 +108,15 @@ def test_another_rule_or_password_is_another_revision() -> None:
     ]
     assert len(set(texts)) == 3
     assert revision(user("app")) == texts[0]
+
+
+def test_in_a_set_there_is_a_user_for_each_who_asks_and_none_can_do_more() -> None:
+    secrets = {f"redis_{name}_password": password(name) for name in ("sentinel", "replica", "check")}
+    own = rules(acl([user("app")], redis_sentinel_enabled=True, **secrets))
+    assert own["replica"][2:] == ["resetchannels", "-@all", "+psync", "+replconf", "+ping"]
+    assert own["check"][2:] == ["resetchannels", "-@all", "+info"]
+    # It moves the primary, and sees no key.
+    assert not {rule for rule in own["sentinel"] if rule.startswith(("~", "+@"))}
+    for name in ("replica", "check", "sentinel"):
+        assert own[name][0] == "on"
+        assert name not in rules(acl([user("app")]))

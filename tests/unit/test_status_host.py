@@ -27,6 +27,7 @@ ASKED: dict[str, Any] = {
     "domain": "shop.example",
     "readiness_path": "/readyz",
     "groups": ["web", "workers", "beat"],
+    "member": False,
 }
 # As templates/supervisor_programs.conf.j2 writes them.
 PROGRAM = """

@@ -37,6 +37,7 @@ FAULTS = [
         "unhealthy",
         "disk /var/log",
     ),
+    ("member", "its Sentinel says nothing", "warning", "member of the Redis set"),
     ("application/start", {"error": "ImportError: no module"}, "unhealthy", "application"),
     ("application/run", {"error": "no answer within 60 s"}, "unhealthy", "application"),
     ("application/database", {"error": "OperationalError"}, "unhealthy", "database"),

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from preflight_inventories import Draft, fleet
+from preflight_inventories import Draft, fleet, several_redis
 from repository import PROJECT
 
 
@@ -90,3 +90,43 @@ def test_redis_on_the_same_server_needs_none(tmp_path: Path) -> None:
     assert found["stack_broker_url"].startswith("redis://shop-app:")
     assert found["stack_broker_url"].endswith("@127.0.0.1:6379/1")
     assert not found["redis_tls_enabled"]
+
+
+def test_of_several_redis_each_is_everybodys(tmp_path: Path) -> None:
+    names = (
+        "redis_sentinel_members",
+        "redis_users",
+        "redis_tls_enabled",
+        "redis_proxy_members",
+        "stack_redis_certificate_hosts",
+        "firewall_service_ports",
+        "stack_broker_url",
+        "stack_cache_url",
+        "trust_certificates",
+        "supervisor_after_units",
+        "celery_audit_broker",
+    )
+    found = worked_out(several_redis(), tmp_path, *names)
+    members = {"data": "192.0.2.10", "data2": "192.0.2.14", "data3": "192.0.2.15"}
+    programs = ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
+    for host, address in members.items():
+        own = found[host]
+        assert own["redis_sentinel_members"] == [{"name": n, "address": a} for n, a in members.items()]
+        assert own["redis_tls_enabled"]
+        assert [user["name"] for user in own["redis_users"]] == [
+            f"shop-{purpose}" for purpose in ("app", "worker", "beat", "flower", "cache")
+        ]
+        others = [each for each in members.values() if each != address]
+        ports = {each["port"]: each["sources"] for each in own["firewall_service_ports"]}
+        assert ports[26379] == others
+        assert ports[6379] == programs + others
+    worker = found["work1"]
+    for name in ("stack_broker_url", "stack_cache_url"):
+        assert worker[name].startswith("redis://shop-")
+        assert "@127.0.0.1:6390/" in worker[name]
+        assert "ssl" not in worker[name]
+    assert worker["celery_audit_broker"]["port"] in (6390, "6390")
+    assert [each["address"] for each in worker["redis_proxy_members"]] == list(members.values())
+    assert worker["stack_redis_certificate_hosts"] == list(members)
+    assert worker["trust_certificates"] == {}
+    assert worker["supervisor_after_units"] == ["redis-proxy.service"]

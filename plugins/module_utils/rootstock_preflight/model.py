@@ -79,6 +79,11 @@ class Inventory:
                 found.setdefault(key(host), []).append(host)
         return found
 
+    def redis_set(self) -> list[Host]:
+        """Return the hosts whose Redis are one set, with Sentinels; [] where each is by itself."""
+        found = self.members("redis")
+        return found if any(host.get("redis_sentinel_enabled") is True for host in found) else []
+
     def apps(self) -> dict[str, list[Host]]:
         """Return the hosts of each application."""
         return self.by(lambda host: str(host.get("app_name")), self.of_apps())

@@ -34,6 +34,13 @@ def listeners(hosts: list[Host]) -> Iterator[tuple[int, str, list[Host]]]:
         else []
     )
     found += [("flower_port", [host]) for host in hosts if host.is_in("flower")]
+    found += (
+        [("redis_sentinel_port", redis)]
+        if any(host.get("redis_sentinel_enabled") is True for host in redis)
+        else []
+    )
+    led = [host for host in hosts if host.is_in(*APP_GROUPS) and host.get("redis_sentinel_enabled") is True]
+    found += [("redis_proxy_port", led)]
     for variable, owners in found:
         if owners and is_whole_number(owners[0].get(variable)):
             yield int(owners[0].get(variable)), variable, owners

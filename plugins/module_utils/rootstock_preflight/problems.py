@@ -32,6 +32,7 @@ RULES = {
     "beat": "Exactly one beat belongs to each application and broker.",
     "redis-databases": "Database numbers on a Redis are from 0 to 15, and no two uses have the same one.",
     "redis-users": "An application's key prefix and rules of Redis are ones that an ACL can have.",
+    "redis-set": "Several Redis with Sentinel are three or five, each on a server of its own.",
     "managed-url": "The URL of a managed service has a scheme that its client knows, and a host.",
     "managed-databases": "Broker, results and cache are different databases.",
     "managed-tls": "A result URL with `rediss` says `ssl_cert_reqs`: Celery refuses one without.",
@@ -48,6 +49,7 @@ RULES = {
     "client-addresses": "A data store knows who may use it from another server by their addresses.",
     "firewall": "What role `firewall` refuses.",
     "redis": "What role `redis` refuses.",
+    "redis_proxy": "What role `redis_proxy` refuses.",
     "postgresql": "What role `postgresql` refuses.",
     "django_app": "What role `django_app` refuses.",
     "celery": "What role `celery` refuses.",
@@ -56,7 +58,7 @@ RULES = {
     # What its servers have.
     "memory": "A server has the memory that its programs may take.",
     "disk": "1 GiB is free on `/srv` and on `/var/lib`, and twice Redis' `maxmemory` where Redis runs.",
-    "distribution": "A server runs Debian 12 or 13.",
+    "distribution": "A server runs Debian 12 or 13, and all Redis of a set the same one.",
     "python": "A server's `python3` is 3.9 or newer.",
 }
 # Those that a variable switches off: the user may know better than an estimate.

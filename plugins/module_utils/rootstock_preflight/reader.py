@@ -33,6 +33,7 @@ class RoleCheck:
 ROLE_CHECKS = (
     RoleCheck("firewall", ("redis", "postgresql", *APP_GROUPS), ("__firewall_problems",)),
     RoleCheck("redis", ("redis",), ("__redis_problems",)),
+    RoleCheck("redis_proxy", APP_GROUPS, ("__redis_proxy_problems",)),
     RoleCheck("postgresql", ("postgresql",), ("__postgresql_problems",)),
     RoleCheck("django_app", APP_GROUPS, ("__django_app_problems", "__django_app_identify_problems")),
     RoleCheck("celery", APP_GROUPS, ("__celery_problems",)),

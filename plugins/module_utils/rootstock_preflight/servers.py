@@ -67,6 +67,19 @@ def distribution(
         yield inventory.problem("distribution", "distribution", hosts, says, "install one of these")
 
 
+def one_release(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Problem]:
+    """Refuse a set of Redis of several versions."""
+    members = [host for host in inventory.redis_set() if host.name in facts]
+    versions = sorted({facts[host.name]["version"] for host in members})
+    if len(versions) > 1:
+        says = (
+            f"The Redis of one set are on Debian {' and '.join(versions)}: an older Redis cannot be the"
+            " replica of a newer one, so there would be none after a failover."
+        )
+        mend = "give all of them the same Debian"
+        yield inventory.problem("distribution", "distribution", members, says, mend)
+
+
 def python(inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, Any]) -> Iterator[Problem]:
     """Refuse a server whose Python is too old for the scripts that run there."""
     if facts["python"] < OLDEST_PYTHON:
@@ -96,6 +109,8 @@ def problems_of_servers(
         for name, rule in RULES_OF_SERVERS.items():
             if name not in waived:
                 found += rule(inventory, hosts, facts[asked[0].name], pool_defaults)
+    if not any("distribution" in (host.get("preflight_waived") or []) for host in inventory.redis_set()):
+        found += one_release(inventory, facts)
     return [
         Problem(**{**vars(problem), "mend": f"{problem.mend}; or set preflight_waived: [{problem.rule}]"})
         if problem.rule in WAIVABLE

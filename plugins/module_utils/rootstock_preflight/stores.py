@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from .model import Host, Inventory
+from .model import APP_GROUPS, Host, Inventory
 from .problems import Problem
 
 SCHEMES = {
@@ -159,6 +159,33 @@ def managed_databases(inventory: Inventory) -> Iterator[Problem]:
             taken.setdefault(place, variable)
 
 
+def redis_set(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a set of Redis that could not decide who its primary is."""
+    variable = "redis_sentinel_enabled"
+    concerned = [host for host in inventory.hosts.values() if host.is_in("redis", *APP_GROUPS)]
+    wanted = [host for host in concerned if host.get(variable) is True]
+    members = inventory.members("redis")
+    if wanted and len(wanted) < len(concerned):
+        others = [host for host in concerned if host not in wanted]
+        says = f"{variable} is true for {some(wanted)} and not for {some(others)}: it is one set, or none."
+        yield inventory.problem("redis-set", variable, concerned, says, "set it once, in group_vars/all")
+    elif wanted and (len(members) < 3 or len(members) % 2 == 0):
+        says = f"{len(members)} hosts are in the group redis: who is the primary is decided by most of them."
+        mend = "put three or five there, or set it to false"
+        yield inventory.problem("redis-set", variable, concerned, says, mend)
+    elif wanted and len({host.address for host in members}) < len(members):
+        says = "Two hosts of the group redis are one server, and would be gone together."
+        yield inventory.problem("redis-set", variable, members, says, "give each a server of its own")
+    elif wanted and (named := [host for host in members if not is_address(host.address)]):
+        says = (
+            f"{some(named)} may become the primary, which Sentinel tells of by its address and not by a name."
+        )
+        mend = "set ansible_host to the address in your private network"
+        # The roles of all hosts refuse it as well, by a variable that the addresses are made of.
+        covers = (variable, "firewall_open_ports")
+        yield inventory.problem("redis-set", "ansible_host", concerned, says, mend, covers=covers)
+
+
 def is_loopback(address: str) -> bool:
     """Whether only the host itself reaches an address; what is none is another rule's."""
     try:
@@ -177,13 +204,18 @@ def is_address(text: str) -> bool:
 
 
 def clients(inventory: Inventory, store: str) -> dict[str, list[Host]]:
-    """Return the hosts that use a data store on another server, by the name of the data store's host."""
+    """Return the hosts that use a data store on another server, by the name of the data store's host.
+
+    Of several Redis that are one set each is used by all applications, and by the other ones.
+    """
     users = [
         host
         for host in inventory.of_apps()
         if (host.uses_redis() if store == "redis" else not host.get("app_database_url"))
     ]
     nodes = inventory.by(lambda host: getattr(host, store), users)
+    members = inventory.redis_set() if store == "redis" else []
+    nodes |= {member.name: [*users, *(other for other in members if other != member)] for member in members}
     return {
         name: away
         for name, hosts in nodes.items()
@@ -231,7 +263,12 @@ def client_addresses(inventory: Inventory) -> Iterator[Problem]:
         for name, hosts in clients(inventory, store).items():
             # Redis itself asks for no address, only the firewall in front of it does.
             if store == "postgresql" or inventory.hosts[name].get("firewall_enabled") is True:
-                found = {host.name: host for host in hosts if not is_address(host.address)}
+                # A member of a set with a name is refused as such.
+                found = {
+                    host.name: host
+                    for host in hosts
+                    if not is_address(host.address) and host not in inventory.redis_set()
+                }
                 named.setdefault(name, {}).update(found)
     for name, by_name in named.items():
         if by_name:
@@ -262,6 +299,7 @@ RULES_OF_STORES = (
     beat,
     redis_databases,
     redis_users,
+    redis_set,
     managed_urls,
     managed_databases,
     redis_reachable,

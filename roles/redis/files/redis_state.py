@@ -3,14 +3,16 @@
 Usage: redis_state.py compare|restart CONFIGURATION=UNIT...
 
 `compare` changes nothing and prints one JSON object:
-    restart     units that do not run, are not enabled or run with other values than their files say
-    why         for each of them, what differs (names of directives, never values)
-    reload      whether systemd has not read a changed unit file yet
-    kernel      whether vm.overcommit_memory is not 1
-    cache_left  whether anything of a cache instance is there
+    restart        units that do not run, are not enabled or run with other values than their files say
+    why            for each of them, what differs (names of directives, never values)
+    reload         whether systemd has not read a changed unit file yet
+    kernel         whether vm.overcommit_memory is not 1
+    cache_left     whether anything of a cache instance is there
+    sentinel_left  whether anything of a Sentinel is there
 `restart` restarts the given units, or has them read their users where nothing else differs, and exits with 1
-unless each of them answers, within 30 s, with what is written. The password of the user admin is read from
-/etc/redis/rootstock.env: it is no argument and is not printed.
+unless each of them answers, within 30 s, with what is written. A member of a set of Redis has its data then,
+and the replicas that it had. The password of the user admin is read from /etc/redis/rootstock.env: it is no
+argument and is not printed.
 Runs as root on Python 3.11 or newer, standard library only.
 """
 
@@ -33,11 +35,21 @@ CACHE_FILES = (
     "/etc/redis/users-cache.acl",
     f"/etc/systemd/system/{CACHE_UNIT}.d",
 )
+# Of Sentinel: what the role writes, and the file that is made of it.
+SENTINEL_WRITTEN, SENTINEL_RUNNING = Path("/etc/redis/sentinel.conf"), Path("/var/lib/redis/sentinel.conf")
+SENTINEL_UNIT = "redis-sentinel.service"
+SENTINEL_FILES = (
+    f"/etc/systemd/system/{SENTINEL_UNIT}.d/rootstock.conf",
+    "/etc/systemd/system/redis-server.service.d/rootstock-sentinel.conf",
+    str(SENTINEL_RUNNING),
+)
 PASSWORDS = Path("/etc/redis/rootstock.env")
 USERS = "users"
+AUTHORITIES = "tls-ca-cert-file"
 UNITS = {"k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
 ANSWER_SECONDS = 30.0
 REWRITE_SECONDS = 600.0
+SYNC_SECONDS = 600.0
 
 Reply = str | list["Reply"]
 Settings = dict[str, str]
@@ -54,15 +66,19 @@ def canonical(value: str) -> str:
 
 
 def written(path: str) -> Settings:
-    """Return the directives of a configuration file and of the files that it includes."""
+    """Return the directives of a configuration file and of the files that it includes.
+
+    Whose replica it is, is no question of what is written: the Sentinels say it.
+    """
     settings: Settings = {}
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, *values = shlex.split(line)
         if name == "include":
-            settings |= written(values[0])
-        else:
+            # One that is made when the unit starts is not there before.
+            settings |= written(values[0]) if Path(values[0]).exists() else {}
+        elif name != "replicaof":
             settings[name] = canonical(" ".join(values))
     return settings
 
@@ -79,6 +95,7 @@ class Connection:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         port = int(settings.get("tls-port", settings["port"]))
         self.socket = socket.create_connection((settings["bind"].split()[0].removeprefix("-"), port), 5.0)
         if "tls-port" in settings:
@@ -97,6 +114,9 @@ class Connection:
 
     def authenticate(self) -> None:
         """Be admin from now on. Raises RefusedError for a password that is not the written one."""
+        if is_sentinel(self.settings):
+            self.ask("AUTH", self.settings["requirepass"])
+            return
         values = dict(
             line.split("=", 1) for line in shlex.split(PASSWORDS.read_text(encoding="utf-8"), comments=True)
         )
@@ -131,6 +151,9 @@ def differences(settings: Settings) -> list[str]:
             redis.authenticate()
             if redis.ask("PING") != "PONG":
                 return ["no answer to PING"]
+            found = [AUTHORITIES] if has_older_authorities(settings, str(redis.ask("INFO", "server"))) else []
+            if is_sentinel(settings):
+                return found if is_made_of_written() else [*found, "configuration"]
             flat = redis.ask("CONFIG", "GET", *settings)
             listed = redis.ask("ACL", "USERS")
     except RefusedError as error:
@@ -140,10 +163,58 @@ def differences(settings: Settings) -> list[str]:
         return [f"no answer: {error.strerror or error}"]
     pairs = iter(flat)
     running = {str(name): str(value) for name, value in zip(pairs, pairs, strict=True)}
-    found = sorted(name for name, value in settings.items() if running.get(name) != value)
+    found += sorted(name for name, value in settings.items() if running.get(name) != value)
     if {str(name) for name in listed} != written_users(settings["aclfile"]):
         found.append(USERS)
     return found
+
+
+def is_sentinel(settings: Settings) -> bool:
+    """Whether these directives are a Sentinel's."""
+    return "sentinel" in settings
+
+
+def is_made_of_written() -> bool:
+    """Whether the file that Sentinel runs with is made of the written one."""
+    return SENTINEL_RUNNING.exists() and len({revision(SENTINEL_WRITTEN), revision(SENTINEL_RUNNING)}) == 1
+
+
+def revision(path: Path) -> str:
+    """Return which settings a Sentinel's file is made of, which a comment in it says; "" if none does."""
+    found = re.search(r"^# revision (\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def lines_of(info: str) -> Settings:
+    """Return what INFO has answered."""
+    return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+
+
+def has_older_authorities(settings: Settings, info: str) -> bool:
+    """Whether whom it accepts, which it reads when it starts, is newer. `info` is INFO server."""
+    if AUTHORITIES not in settings:
+        return False
+    server = lines_of(info)
+    started = int(server["server_time_usec"]) / 1e6 - int(server["uptime_in_seconds"])
+    return Path(settings[AUTHORITIES]).stat().st_mtime > started
+
+
+def replication(settings: Settings) -> Settings:
+    """Return the lines of INFO replication; {} where nobody answers."""
+    try:
+        with Connection(settings) as redis:
+            redis.authenticate()
+            return lines_of(str(redis.ask("INFO", "replication")))
+    except (OSError, RefusedError):
+        return {}
+
+
+def is_whole(settings: Settings, replicas: bool) -> bool:
+    """Whether a Redis has its data and, if it is a primary and shall have one, a replica that has it too."""
+    info = replication(settings)
+    if info.get("role") == "slave":
+        return info["master_link_status"] == "up" and info["master_sync_in_progress"] == "0"
+    return bool(info) and not (replicas and info.get("min_slaves_good_slaves") == "0")
 
 
 def keep_data(settings: Settings) -> None:
@@ -223,6 +294,7 @@ def compare(instances: dict[str, str]) -> dict[str, object]:
         "cache_left": cache["ActiveState"] == "active"
         or cache["UnitFileState"] == "enabled"
         or any(Path(path).exists() for path in CACHE_FILES),
+        "sentinel_left": any(Path(path).exists() for path in SENTINEL_FILES),
     }
 
 
@@ -238,6 +310,7 @@ def restart(instances: dict[str, str]) -> None:
                 redis.authenticate()
                 redis.ask("ACL", "LOAD")
             continue
+        had_replicas = replication(settings).get("min_slaves_good_slaves", "0") != "0"
         try:
             systemctl("restart", unit)
         except SystemExit as error:
@@ -246,6 +319,12 @@ def restart(instances: dict[str, str]) -> None:
         while found := differences(settings):
             if time.monotonic() > deadline:
                 raise SystemExit(f"{unit} does not run with what {path} says: {', '.join(found)}")
+            time.sleep(0.1)
+        # The next member is restarted after this one.
+        deadline = time.monotonic() + SYNC_SECONDS
+        while not is_sentinel(settings) and not is_whole(settings, had_replicas):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{unit} has no whole copy of the data, or no replica that has: see its log")
             time.sleep(0.1)
 
 
