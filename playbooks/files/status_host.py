@@ -186,6 +186,8 @@ def certificate(domain: str, now: float) -> dict[str, Any]:
 
 def member_problem() -> str:
     """What this host's Redis or Sentinel lacks as a member of a set; empty if nothing."""
+    if not Path(MEMBER_PROGRAM).exists():
+        return f"{MEMBER_PROGRAM} is not there: run site.yml"
     whole, quorum = (
         subprocess.run([MEMBER_PROGRAM, word], capture_output=True, text=True, check=False)
         for word in ("whole", "quorum")

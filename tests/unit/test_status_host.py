@@ -341,3 +341,9 @@ def test_the_whole_prints_one_object_as_the_play_runs_it() -> None:
         check=True,
     )
     assert json.loads(done.stdout)["generation"] == ""
+
+
+def test_a_member_whose_program_is_not_there_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = source_module(SOURCE)
+    monkeypatch.setattr(module, "MEMBER_PROGRAM", "/nonexistent/redis-primary")
+    assert module.member_problem() == "/nonexistent/redis-primary is not there: run site.yml"

@@ -38,7 +38,7 @@ def longest_gap(producer: Producer) -> float:
 
 
 def test_all_programs_reach_the_primary(stack: Stack, redis: RedisSet) -> None:
-    """The broker, the results, the cache, Flower and the readiness page."""
+    """The broker, the results, the cache, and all that the readiness page asks."""
     assert stack.send("diagnostics.tasks.whoami", queue="critical")["hostname"]
     code = "from django.core.cache import cache\ncache.set('a', 1)\nprint(json.dumps(cache.get('a')))"
     assert stack.python(code) == 1
