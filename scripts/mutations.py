@@ -33,6 +33,8 @@ TESTS = {
     "slow": (["molecule/security/tests/test_requests.py"], "never_end"),
     "redis": (["molecule/default/tests/test_data_stores.py"], "redis and not comes_back"),
     "nobody": (["molecule/security/tests/test_local_user.py"], ""),
+    "logins": ([PROXY], "login_form"),
+    "exposure": (["molecule/default/tests/test_hardening.py"], "no_more_exposed"),
     "firewall": (["molecule/security/tests/test_firewall.py"], "only_ssh"),
 }
 # Also forgets whose guesses it has counted.
@@ -43,6 +45,7 @@ APPLY = {
     "/etc/redis": "redis ACL LOAD",
     "/etc/shop": "supervisorctl restart shop-flower; flower_listens",
     "/etc/supervisor": "supervisorctl update shop-flower; flower_listens",
+    "/etc/systemd": "systemctl daemon-reload",
 }
 FUNCTIONS = """set -e
 redis() {

@@ -143,6 +143,21 @@ def test_who_guesses_flowers_password_is_slowed_down(stack: Stack, flower_login:
     assert stack.get("/").status_code == 200
 
 
+def test_who_sends_a_login_form_too_often_is_slowed_down(stack: Stack) -> None:
+    """However the path is spelled that Django's admin has; others, and other requests, are not held up."""
+    session = stack.session()
+
+    def tries(path: str) -> list[int]:
+        return [session.post(stack.url(path), timeout=30).status_code for _ in range(15)]
+
+    other = tries("/orders/")
+    assert 429 not in other
+    first = tries("/admin/login/?next=/")
+    assert first.count(429) in range(3, 6), first
+    assert set(tries("/admin/%6Cogin/")[:5]) == {429}
+    assert session.get(stack.url("/admin/login/"), timeout=30).status_code != 429
+
+
 def test_flower_itself_wants_a_password_too(host: Host) -> None:
     """Whoever is on the server, or finds a way round Nginx, still has no Flower."""
     code = host.check_output(
