@@ -45,11 +45,11 @@ def work():
 """
 
 
-def audit(
+def run(
     directory: Path, name: str = "project", environment: dict[str, str] | None = None, **expected: object
-) -> tuple[int, list[str]]:
-    """Return the exit status and the lines on stderr, run as the role runs it: the script on stdin."""
-    done = subprocess.run(
+) -> "subprocess.CompletedProcess[str]":
+    """Run the audit as the role does: the script on stdin."""
+    return subprocess.run(
         [application.python(), "-", name, json.dumps(EXPECTED | expected)],
         input=SOURCE.read_text(),
         cwd=directory,
@@ -57,6 +57,13 @@ def audit(
         capture_output=True,
         text=True,
     )
+
+
+def audit(
+    directory: Path, name: str = "project", environment: dict[str, str] | None = None, **expected: object
+) -> tuple[int, list[str]]:
+    """Return the exit status and the lines on stderr."""
+    done = run(directory, name, environment, **expected)
     return done.returncode, done.stderr.splitlines()
 
 
@@ -327,59 +334,178 @@ def test_an_application_that_is_not_there(tmp_path: Path) -> None:
     assert lines[-1] == "ModuleNotFoundError: No module named 'nothing'"
 
 
-class Information(socketserver.StreamRequestHandler):
-    """As much of Redis as a client asks when it connects, and INFO."""
+FORBIDDEN = "-NOPERM this user has no permissions to run the command\r\n"
 
-    answer: ClassVar[str]
+
+def text(answer: str) -> str:
+    """Return a text as Redis sends it."""
+    return f"${len(answer)}\r\n{answer}\r\n"
+
+
+class Information(socketserver.StreamRequestHandler):
+    """As much of Redis as a client asks when it connects, INFO and CONFIG GET."""
+
+    info: ClassVar[str]
+    config: ClassVar[dict[str, str]]
 
     def handle(self) -> None:
         while header := self.rfile.readline():
             words = [self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2] for _ in range(int(header[1:]))]
-            text = self.answer.encode()
+            name = words[-1].decode()
+            found = f"%1\r\n{text(name)}{text(self.config[name])}" if name in self.config else FORBIDDEN
             answers = {
-                b"HELLO": b"%1\r\n+proto\r\n:3\r\n",
-                b"PING": b"+PONG\r\n",
-                b"INFO": b"$%d\r\n%s\r\n" % (len(text), text),
+                b"HELLO": "%1\r\n+proto\r\n:3\r\n",
+                b"PING": "+PONG\r\n",
+                b"INFO": text(self.info) if self.info else FORBIDDEN,
+                b"CONFIG": found,
             }
-            self.wfile.write(answers.get(words[0], b"+OK\r\n"))
+            self.wfile.write(answers.get(words[0], "+OK\r\n").encode())
+
+
+SERVICE = ("127.0.0.1", 0)
+KEEPS = "maxmemory_policy:noeviction\r\naof_enabled:1\r\n"
+# Rule, and what is not told.
+UNSEEN = [
+    "Not seen: eviction: the broker at 127.0.0.1 does not tell its maxmemory-policy",
+    "Not seen: durability: the broker at 127.0.0.1 does not tell its appendonly",
+]
 
 
 @pytest.fixture
 def managed(write: Any) -> Iterator[Any]:
-    """Return a function that audits an application whose broker answers INFO with a text."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Information) as server:
+    """Return a function that audits an application whose broker or results tell something of themselves."""
+    with socketserver.ThreadingTCPServer(SERVICE, Information) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
 
-        def ask(answer: str, waived: tuple[str, ...] = ()) -> tuple[int, list[str]]:
-            Information.answer = answer
-            port = server.server_address[1]
-            url = f'app.conf.broker_url = "redis://127.0.0.1:{port}/1"\n'
-            broker = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
-            return audit(write(url), broker=broker, waived=waived)
+        def ask(
+            info: str,
+            config: dict[str, str] | None = None,
+            uses: str = "broker",
+            code: str = "",
+            verified: bool = False,
+            waived: tuple[str, ...] = (),
+        ) -> "subprocess.CompletedProcess[str]":
+            Information.info, Information.config = info, config or {}
+            expected: dict[str, object] = {"waived": waived}
+            for use in uses.split():
+                name, db = {"broker": ("broker_url", 1), "results": ("result_backend", 2)}[use]
+                code = f'app.conf.{name} = "redis://127.0.0.1:{port}/{db}"\n{code}'
+                address = {"host": "127.0.0.1", "port": port, "db": db}
+                expected[use] = address | {"managed": True, "verified": verified}
+            return run(write(code), **expected)
 
         yield ask
         server.shutdown()
 
 
+def rules(lines: str) -> list[list[str]]:
+    """Return rule and beginning of each line."""
+    return [line.split(": ")[:2] for line in lines.splitlines()]
+
+
 def test_a_managed_broker_that_keeps_its_tasks_passes(managed: Any) -> None:
-    assert managed("maxmemory_policy:noeviction\r\naof_enabled:1\r\n") == (0, [])
+    done = managed(KEEPS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_managed_broker_that_throws_tasks_away_is_refused(managed: Any) -> None:
-    status, lines = managed("maxmemory_policy:volatile-lru\r\naof_enabled:0\r\n")
-    assert status == 1
-    assert [line.split(": ")[:2] for line in lines] == [
-        ["durability", "the broker's maxmemory_policy is volatile-lru"],
+    wrong = "maxmemory_policy:volatile-lru\r\naof_enabled:0\r\n"
+    done = managed(wrong)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert rules(done.stderr) == [
+        ["eviction", "the broker's maxmemory_policy is volatile-lru"],
         ["durability", "the broker's appendonly is off"],
     ]
-    assert managed("maxmemory_policy:volatile-lru\r\n", waived=("durability",)) == (0, [])
+    # Who can do without the one still wants to know of the other.
+    assert [rule for rule, _ in rules(managed(wrong, waived=["durability"]).stderr)] == ["eviction"]
+    assert managed(wrong, waived=["durability", "eviction"]).returncode == 0
 
 
-def test_a_managed_broker_that_does_not_answer_is_named(write: Any) -> None:
-    with socketserver.TCPServer(("127.0.0.1", 0), Information) as server:
+@pytest.mark.parametrize("status", ["aof_last_write_status", "rdb_last_bgsave_status"])
+def test_a_managed_broker_that_cannot_write_to_its_disk_is_refused(managed: Any, status: str) -> None:
+    assert managed(f"{KEEPS}{status}:ok\r\n").returncode == 0
+    assert rules(managed(f"{KEEPS}{status}:err\r\n").stderr) == [
+        ["durability", f"the broker's {status} is err"]
+    ]
+
+
+@pytest.mark.parametrize("info", ["", "redis_version:7.4.0\r\n"], ids=["forbidden", "without them"])
+def test_what_info_does_not_tell_is_asked_by_config(managed: Any, info: str) -> None:
+    done = managed(info, {"maxmemory-policy": "noeviction", "appendonly": "yes"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = managed(info, {"maxmemory-policy": "allkeys-lru", "appendonly": "no"})
+    assert done.returncode == 1
+    assert [rule for rule, _ in rules(done.stderr)] == ["eviction", "durability"]
+
+
+@pytest.mark.parametrize("info", ["", "redis_version:7.4.0\r\n"], ids=["forbidden", "without them"])
+def test_what_a_managed_broker_does_not_tell_is_said_and_not_refused(managed: Any, info: str) -> None:
+    done = managed(info, code="print('Hello from the application')\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stdout.splitlines() if line.startswith("Not seen: ")]
+    assert [line.partition(":")[0] for line in said] == ["Not seen", "Not seen"]
+    assert [line[: len(wanted)] for line, wanted in zip(said, UNSEEN, strict=True)] == UNSEEN
+    assert "it must be noeviction" in said[0]
+    # What was waived is nobody's worry.
+    assert managed(info, waived=["eviction", "durability"]).stdout == ""
+
+
+def test_what_is_seen_is_refused_beside_what_is_not(managed: Any) -> None:
+    done = managed("maxmemory_policy:allkeys-lfu\r\n")
+    assert done.returncode == 1
+    assert [rule for rule, _ in rules(done.stderr)] == ["eviction"]
+    assert rules(done.stdout) == [["Not seen", "durability"]]
+
+
+def test_managed_results_that_are_thrown_away_are_refused(managed: Any) -> None:
+    assert managed("maxmemory_policy:noeviction\r\naof_enabled:0\r\n", uses="results").returncode == 0
+    done = managed("maxmemory_policy:allkeys-lru\r\n", uses="results")
+    assert rules(done.stderr) == [["result-eviction", "the maxmemory_policy of the results is allkeys-lru"]]
+    done = managed("", uses="results")
+    assert (done.returncode, rules(done.stdout)) == (0, [["Not seen", "result-eviction"]])
+    # Results that are no Redis are not asked.
+    assert managed("", uses="results", code="app.conf.result_backend = 'django-db'\n").returncode == 0
+
+
+def test_broker_and_results_of_one_server_are_one_problem(managed: Any) -> None:
+    done = managed("maxmemory_policy:allkeys-lru\r\naof_enabled:1\r\n", uses="broker results")
+    assert [rule for rule, _ in rules(done.stderr)] == ["eviction"]
+
+
+@pytest.mark.parametrize(("use", "variable"), [("broker", "app_broker_url"), ("results", "app_result_url")])
+def test_a_service_whose_certificate_is_not_checked_is_refused(managed: Any, use: str, variable: str) -> None:
+    assert managed(KEEPS, uses=use).returncode == 0
+    done = managed(KEEPS, uses=use, verified=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("verified: the ")
+    assert variable in line
+
+
+@pytest.mark.parametrize("url", [f"redis://:{PASSWORD}@127.0.0.1/1", f"redis://{PASSWORD}@127.0.0.1/1"])
+def test_a_password_of_a_managed_service_that_was_not_encoded_is_not_shown(write: Any, url: str) -> None:
+    for use, name in (("broker", "broker_url"), ("results", "result_backend")):
+        done = run(write(f"app.conf.{name} = {url!r}"), **{use: EXPECTED[use] | {"managed": True}})
+        assert done.returncode == 1
+        assert rules(done.stderr)[0][0] == use
+        assert "s3cret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("use", "name"), [("broker", "broker_url"), ("results", "result_backend")])
+def test_a_managed_service_that_does_not_answer_is_named(write: Any, use: str, name: str) -> None:
+    with socketserver.TCPServer(SERVICE, Information) as server:
         port = server.server_address[1]
-    broker = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
-    status, lines = audit(write(f'app.conf.broker_url = "redis://127.0.0.1:{port}/1"\n'), broker=broker)
+    address = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
+    code = f'app.conf.{name} = "redis://:pw@127.0.0.1:{port}/1"\n'
+    status, (line,) = audit(write(code), **{use: address})
     assert status == 1
-    assert lines[0].startswith("durability: the broker cannot be asked: ")
+    assert line.startswith("reachable: the ")
+    assert " cannot be asked: " in line
+    assert {"broker": "app_broker_url", "results": "app_result_url"}[use] in line
+
+
+def test_a_broker_that_is_no_redis_is_not_asked(write: Any) -> None:
+    broker = EXPECTED["broker"] | {"managed": True}
+    _, lines = audit(write('app.conf.broker_url = "amqp://guest:pw@127.0.0.1:1//"'), broker=broker)
+    assert [line.partition(":")[0] for line in lines] == ["broker"]

@@ -88,6 +88,6 @@ def test_a_managed_broker_that_throws_tasks_away_is_refused(
             "--limit", "pages12", "-e", f"@{variables}", inventory=inventory, playbook="deploy", check=False
         )
     assert result.returncode != 0
-    assert "durability: the broker's maxmemory_policy is allkeys-lru" in " ".join(result.stdout.split())
+    assert "eviction: the broker's maxmemory_policy is allkeys-lru" in " ".join(result.stdout.split())
     assert password not in result.stdout + result.stderr
     assert pids(pages) == before

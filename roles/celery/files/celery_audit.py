@@ -2,21 +2,26 @@
 
 Runs in the application's environment, virtual environment and release directory. Arguments: the Celery
 application; a JSON object (see Expected). Exit status 1 if a rule is broken or the application cannot be
-loaded, with one line for each problem on stderr. Passwords in URLs are masked.
+loaded, with one line for each problem on stderr. What a service does not tell is a line on stdout that begins
+with "Not seen: ". Passwords in URLs are masked.
 """
 
+import functools
 import json
 import re
+import ssl
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 from urllib.parse import parse_qs, urlsplit
 
 from celery.app.routes import MapRoute
 from celery.app.utils import find_app
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 TRACEBACK_LINES = 8
 NAMES_SHOWN = 5
@@ -28,13 +33,18 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 UNSAFE_CONTENT = {"pickle", "application/x-python-serialize", "yaml", "application/x-yaml"}
 
 
+#: What INFO calls a setting, and what CONFIG calls it. A service often forbids the second, some both.
+SETTINGS = {"maxmemory_policy": "maxmemory-policy", "aof_enabled": "appendonly"}
+
+
 class Address(TypedDict):
-    """Where the inventory has put a Redis database, and whether that is a Redis that others run."""
+    """Where the inventory has put a Redis database, whether others run it, and with a checked certificate."""
 
     host: str
     port: int
     db: int
     managed: NotRequired[bool]
+    verified: NotRequired[bool]
 
 
 class Expected(TypedDict):
@@ -119,30 +129,6 @@ def broker(app: Any, expected: Expected) -> Iterator[str]:
                 )
 
 
-def durability(app: Any, expected: Expected) -> Iterator[str]:
-    """Of a Redis that others run: INFO tells, CONFIG is often forbidden there."""
-    if not expected["broker"].get("managed"):
-        return
-    try:
-        with app.connection_for_write() as connection:
-            # Without it the next line would try for ever.
-            connection.ensure_connection(max_retries=0)
-            info = connection.default_channel.client.info()
-    except (OperationalError, RedisError) as error:
-        yield f"the broker cannot be asked: {error}; correct app_broker_url, or let this host reach it"
-        return
-    if (policy := info.get("maxmemory_policy")) != "noeviction":
-        yield (
-            f"the broker's maxmemory_policy is {policy}: when its memory is full it throws tasks away; "
-            "set it to noeviction where the service is configured"
-        )
-    if not info.get("aof_enabled"):
-        yield (
-            "the broker's appendonly is off: a restart forgets the tasks of the last minutes, or all; "
-            "switch it on where the service is configured"
-        )
-
-
 def result_url(app: Any) -> str:
     """Return the URL of the result backend if that is Redis, else an empty string."""
     backend = app.conf.result_backend
@@ -156,6 +142,170 @@ def results(app: Any, expected: Expected) -> Iterator[str]:
     yield from (
         wrong_address("result_backend", result_url(app), expected["results"]) if result_url(app) else ()
     )
+
+
+# --- Redis that others run
+
+
+class Unseen(str):
+    """What a service does not tell: the user is told so, and nothing is refused."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a Redis that others run says of itself."""
+
+    name: str
+    variable: str
+    host: str
+    told: dict[str, Any] = field(default_factory=dict)
+    verified: bool = False
+    error: str = ""
+
+    def unseen(self, what: str, wanted: str) -> Unseen:
+        """Return that a setting could not be seen, and what it has to be."""
+        return Unseen(
+            f"{self.name} at {self.host} does not tell its {what}: INFO and CONFIG are forbidden there, or "
+            f"do not have it. Look it up where the service is configured: {wanted}"
+        )
+
+
+def told(client: Any) -> dict[str, Any]:
+    """Return what INFO tells, and CONFIG where that is silent. Raises RedisError if there is no answer."""
+    found: dict[str, Any] = {}
+    with suppress(ResponseError):
+        found = dict(client.info())
+    for name, parameter in SETTINGS.items():
+        if name not in found:
+            with suppress(ResponseError):
+                found[name] = client.config_get(parameter).get(parameter)
+    return found
+
+
+def is_verified(client: Any) -> bool:
+    """Whether the client's connections check the certificate; one without TLS knows of none."""
+    connection = client.connection_pool.make_connection()
+    return bool(getattr(connection, "cert_reqs", ssl.CERT_NONE) != ssl.CERT_NONE)
+
+
+@functools.cache
+def managed_broker(app: Any, host: str) -> Service:
+    service = Service("the broker", "app_broker_url", host)
+    try:
+        with app.connection_for_write() as connection:
+            # Without it the next line would try for ever.
+            connection.ensure_connection(max_retries=0)
+            client = connection.default_channel.client
+            return replace(service, told=told(client), verified=is_verified(client))
+    except (OperationalError, RedisError) as error:
+        return replace(service, error=str(error))
+    except ValueError:
+        # Its text may be a part of the password, which has ended the address.
+        return replace(service, error="its URL is none")
+
+
+@functools.cache
+def managed_results(app: Any, host: str) -> Service:
+    service = Service("the Redis of the results", "app_result_url", host)
+    try:
+        client = app.backend.client
+        return replace(service, told=told(client), verified=is_verified(client))
+    except RedisError as error:
+        return replace(service, error=str(error))
+    except ValueError:
+        return replace(service, error="its URL is none")
+
+
+def services(app: Any, expected: Expected) -> Iterator[tuple[Service, Address]]:
+    """Yield each Redis that others run, which is asked once, and where the inventory says that it is."""
+    is_redis = str(app.conf.broker_write_url).partition("://")[0] in REDIS_SCHEMES
+    if (address := expected["broker"]).get("managed") and is_redis:
+        yield managed_broker(app, address["host"]), address
+    if (address := expected["results"]).get("managed") and result_url(app):
+        yield managed_results(app, address["host"]), address
+
+
+def answering(app: Any, expected: Expected, variable: str) -> Iterator[Service]:
+    """Yield the service of a variable if others run it and it answers."""
+    yield from (
+        service
+        for service, _ in services(app, expected)
+        if service.variable == variable and not service.error
+    )
+
+
+def reachable(app: Any, expected: Expected) -> Iterator[str]:
+    for service, _ in services(app, expected):
+        if service.error:
+            yield (
+                f"{service.name} cannot be asked: {service.error}; correct {service.variable}, or let this "
+                "host reach it"
+            )
+
+
+def verified(app: Any, expected: Expected) -> Iterator[str]:
+    """The URL of the inventory says it; the application may say something else."""
+    for service, address in services(app, expected):
+        if address.get("verified") and not service.error and not service.verified:
+            yield (
+                f"{service.name} does not have its certificate checked, as {service.variable} asks: "
+                "anybody on the way could read and change what it has; give Celery the URL as it is in the "
+                "environment, and do not set broker_use_ssl or redis_backend_use_ssl"
+            )
+
+
+def eviction(app: Any, expected: Expected) -> Iterator[str]:
+    for service in answering(app, expected, "app_broker_url"):
+        policy = service.told.get("maxmemory_policy")
+        if policy is None:
+            yield service.unseen(
+                "maxmemory-policy",
+                "it must be noeviction, or tasks are thrown away when its memory is full.",
+            )
+        elif policy != "noeviction":
+            yield (
+                f"the broker's maxmemory_policy is {policy}: when its memory is full it throws tasks away; "
+                "set it to noeviction where the service is configured"
+            )
+
+
+def result_eviction(app: Any, expected: Expected) -> Iterator[str]:
+    broker = expected["broker"]
+    if broker.get("managed") and all(broker[key] == expected["results"][key] for key in ("host", "port")):
+        return
+    for service in answering(app, expected, "app_result_url"):
+        policy = service.told.get("maxmemory_policy")
+        if policy is None:
+            yield service.unseen(
+                "maxmemory-policy",
+                "with another one than noeviction results are gone when its memory is full.",
+            )
+        elif policy != "noeviction":
+            yield (
+                f"the maxmemory_policy of the results is {policy}: when its memory is full, results go that "
+                "nobody has read yet, and a chord waits for ever; set it to noeviction where the service is "
+                "configured, or waive this rule if nobody misses a result"
+            )
+
+
+def durability(app: Any, expected: Expected) -> Iterator[str]:
+    for service in answering(app, expected, "app_broker_url"):
+        persists = service.told.get("aof_enabled")
+        if persists is None:
+            yield service.unseen("appendonly", "it should be yes, or a restart forgets tasks.")
+        elif persists not in (1, "yes"):
+            yield (
+                "the broker's appendonly is off: a restart forgets the tasks of the last minutes, or all; "
+                "switch it on where the service is configured"
+            )
+        for name in ("aof_last_write_status", "rdb_last_bgsave_status"):
+            if service.told.get(name, "ok") != "ok":
+                yield (
+                    f"the broker's {name} is {service.told[name]}: it could not write to its disk, and may "
+                    "refuse tasks; look into the service's log"
+                )
 
 
 def result_retry(app: Any, _: Expected) -> Iterator[str]:
@@ -347,8 +497,12 @@ def connection_loss(app: Any, _: Expected) -> Iterator[str]:
 
 RULES: dict[str, Callable[[Any, Expected], Iterator[str]]] = {
     "broker": broker,
-    "durability": durability,
     "results": results,
+    "reachable": reachable,
+    "verified": verified,
+    "eviction": eviction,
+    "result-eviction": result_eviction,
+    "durability": durability,
     "default-queue": default_queue,
     "queues": queues,
     "routes": routes,
@@ -371,7 +525,7 @@ def problems(app: Any, expected: Expected) -> Iterator[str]:
             yield f"waived: celery_audit_waived has '{rule}', which is no rule; there are {', '.join(RULES)}"
     for rule, check in RULES.items():
         if rule not in expected["waived"]:
-            yield from (f"{rule}: {problem}" for problem in check(app, expected))
+            yield from (type(problem)(f"{rule}: {problem}") for problem in check(app, expected))
 
 
 def load(application: str) -> Any:
@@ -392,10 +546,15 @@ def main(application: str, expected: str) -> int:
         print(f"The Celery application {application} cannot be loaded. The last lines:", file=sys.stderr)
         print(masked("\n".join(lines)), file=sys.stderr)
         return 1
-    found = [masked(problem) for problem in problems(app, json.loads(expected))]
+    found = list(problems(app, json.loads(expected)))
+    refused = [problem for problem in found if not isinstance(problem, Unseen)]
+    for problem in refused:
+        print(masked(problem), file=sys.stderr)
+    # In a run's output these are told apart from what the application itself prints.
     for problem in found:
-        print(problem, file=sys.stderr)
-    return 1 if found else 0
+        if isinstance(problem, Unseen):
+            print(f"Not seen: {masked(problem)}")
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":
