@@ -25,11 +25,26 @@ Made = Callable[[Path], Draft]
 POOL: dict[str, Any] = {"name": "default", "queues": ["default"]}
 POOL_DEFAULTS = load(PROJECT / "roles/celery/vars/main.yml")["__celery_pool_defaults"]
 MANAGED = {
-    "app_database_url": "postgresql://shop:kept-to-myself@db.example.net/shop",
-    "app_broker_url": "redis://:kept-to-myself@redis.example.net/0",
-    "app_result_url": "rediss://:kept-to-myself@redis.example.net/1?ssl_cert_reqs=required",
-    "app_cache_url": "redis://cache.example.net:6380/0",
+    "app_database_url": "postgresql://shop:kept-to-myself@db.example.net/shop?sslmode=verify-full",
+    "app_broker_url": "rediss://:kept-to-myself@redis.example.net/0?ssl_cert_reqs=required",
+    "app_result_url": "rediss://:kept-to-myself@redis.example.net/1?ssl_cert_reqs=CERT_REQUIRED",
+    "app_cache_url": "rediss://cache.example.net:6380/0",
 }
+# Over each of these somebody could read or change what goes to a service, with a password that stays secret.
+UNSAFE_URLS = {
+    "app_database_url": [
+        "postgresql://shop:kept-to-myself@db.example.net/shop" + query
+        for query in ("", "?sslmode=prefer", "?sslmode=disable", "?sslmode=require")
+    ],
+    "app_broker_url": [
+        "redis://:kept-to-myself@redis.example.net/0?ssl_cert_reqs=required",
+        "rediss://:kept-to-myself@redis.example.net/0",
+        "rediss://:kept-to-myself@redis.example.net/0?ssl_cert_reqs=none",
+    ],
+    "app_result_url": ["rediss://:kept-to-myself@redis.example.net/1?ssl_cert_reqs=CERT_NONE"],
+    "app_cache_url": ["redis://:kept-to-myself@10.0.0.7:6380/0", "rediss://10.0.0.7/0?ssl_cert_reqs=none"],
+}
+PREFERS = {"PGSSLMODE": "prefer"}
 
 
 def single(**variables: Any) -> Made:
@@ -280,13 +295,24 @@ BAD: list[tuple[str, str, str, Made]] = [
         "managed-databases",
         "app_cache_url",
         "one",
-        lambda _: managed(app_cache_url="redis://redis.example.net:6379"),
+        lambda _: managed(app_cache_url="rediss://redis.example.net:6379"),
     ),
     (
         "managed-tls",
         "app_result_url",
         "one",
         lambda _: managed(app_result_url="rediss://redis.example.net/1"),
+    ),
+    *[
+        ("managed-encryption", variable, "one", single(**MANAGED | {variable: url}))
+        for variable, urls in UNSAFE_URLS.items()
+        for url in urls
+    ],
+    (
+        "managed-encryption",
+        "app_database_url",
+        "one",
+        lambda _: managed(app_database_url=UNSAFE_URLS["app_database_url"][0], app_environment=PREFERS),
     ),
     ("redis-reachable", "redis_bind_addresses", "data", lambda _: fleet().with_(redis_bind_addresses=None)),
     (
@@ -479,6 +505,23 @@ GOOD: dict[str, Made] = {
     "several Redis": lambda _: several_redis(),
     "two apps on one server": lambda _: two_apps(),
     "managed data stores": lambda _: managed(),
+    "managed data stores without TLS, on purpose": lambda _: managed(
+        **{variable: urls[0] for variable, urls in UNSAFE_URLS.items()},
+        preflight_waived=["managed-encryption"],
+    ),
+    "managed data stores by tunnels": lambda _: managed(
+        app_database_url="postgresql://shop:kept-to-myself@127.0.0.1:6432/shop",
+        app_broker_url="redis://localhost:6390/0",
+        app_result_url="redis://[::1]:6390/1",
+        app_cache_url="redis://localhost:6391/0",
+    ),
+    "managed Redis by Sentinels": lambda _: managed(app_broker_url="sentinel://10.0.0.8:26379/0"),
+    "managed PostgreSQL by the environment": lambda _: managed(
+        app_database_url=UNSAFE_URLS["app_database_url"][0], app_environment={"PGSSLMODE": "verify-ca"}
+    ),
+    "managed PostgreSQL with its own authority": lambda _: managed(
+        app_database_url=UNSAFE_URLS["app_database_url"][3] + "&sslrootcert=/etc/ssl/db.crt"
+    ),
     "managed PostgreSQL only": lambda _: (
         Draft()
         .with_(app_database_url=MANAGED["app_database_url"], vault_postgresql_password=None)

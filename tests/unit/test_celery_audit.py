@@ -388,7 +388,7 @@ def managed(write: Any) -> Iterator[Any]:
             waived: tuple[str, ...] = (),
         ) -> "subprocess.CompletedProcess[str]":
             Information.info, Information.config = info, config or {}
-            expected: dict[str, object] = {"waived": waived}
+            expected: dict[str, Any] = {"waived": waived}
             for use in uses.split():
                 name, db = {"broker": ("broker_url", 1), "results": ("result_backend", 2)}[use]
                 code = f'app.conf.{name} = "redis://127.0.0.1:{port}/{db}"\n{code}'
@@ -496,7 +496,7 @@ def test_a_password_of_a_managed_service_that_was_not_encoded_is_not_shown(write
 def test_a_managed_service_that_does_not_answer_is_named(write: Any, use: str, name: str) -> None:
     with socketserver.TCPServer(SERVICE, Information) as server:
         port = server.server_address[1]
-    address = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
+    address: Any = {"host": "127.0.0.1", "port": port, "db": 1, "managed": True}
     code = f'app.conf.{name} = "redis://:pw@127.0.0.1:{port}/1"\n'
     status, (line,) = audit(write(code), **{use: address})
     assert status == 1

@@ -15,7 +15,7 @@ from preflight_inventories import (
     problems,
     secrets,
 )
-from preflight_tables import BAD, BAD_SERVERS, GOOD, POOL, Made
+from preflight_tables import BAD, BAD_SERVERS, GOOD, POOL, Made, managed
 from repository import PROJECT, load
 
 
@@ -42,6 +42,32 @@ def test_one_mistake_is_one_problem(rule: str, variable: str, hosts: str, made: 
 def test_a_good_inventory_has_no_problem(made: Made, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     assert problems(made(tmp_path / "files").write(tmp_path / "inventory")) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "value"),
+    [
+        (
+            "postgresql://shop:kept-to-myself@db.example.net:25060/shop",
+            "postgresql://***@db.example.net:25060/shop",
+        ),
+        (
+            "postgresql://shop@db.example.net/shop?password=kept-to-myself&sslmode=require",
+            "postgresql://***@db.example.net/shop?sslmode=require",
+        ),
+        # Urllib takes 12 for the port of the host shop.
+        ("postgresql://shop:12#kept-to-myself@db.example.net/shop", "(not shown)"),
+    ],
+)
+def test_an_unsafe_way_to_a_service_is_shown_without_its_password(
+    url: str, value: str, tmp_path: Path
+) -> None:
+    (found,) = problems(managed(app_database_url=url).write(tmp_path / "inventory"))
+    assert (found.rule, found.value) == ("managed-encryption", value)
+    assert "kept" not in str(found)
+    assert "sslmode" in found.says
+    assert "sslmode=verify-full" in found.mend
+    assert "preflight_waived: [managed-encryption]" in found.mend
 
 
 def test_three_mistakes_are_three_problems(tmp_path: Path) -> None:

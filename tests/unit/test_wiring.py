@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from preflight_inventories import Draft, fleet, several_redis
 from repository import PROJECT
 
@@ -83,6 +85,60 @@ def test_postgresql_on_another_server_is_asked_for_its_certificate(tmp_path: Pat
     assert found["data"]["postgresql_tls_names"] == ["192.0.2.10", "127.0.0.1", "localhost"]
     # None has been read yet.
     assert found["work1"]["trust_certificates"] == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "environment"),
+    [
+        ("", {}),
+        ("?sslmode=disable", {}),
+        ("?connect_timeout=5&sslmode=require", {"PGSSLMODE": "require"}),
+        (
+            "?sslmode=verify-full&connect_timeout=5",
+            {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/etc/ssl/certs/ca-certificates.crt"},
+        ),
+        (
+            "?sslmode=verify-ca&sslrootcert=%2Fetc/ssl/db.crt",
+            {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "/etc/ssl/db.crt"},
+        ),
+    ],
+)
+def test_a_managed_postgresql_is_asked_for_its_certificate_however_the_url_is_read(
+    tmp_path: Path, query: str, environment: dict[str, str]
+) -> None:
+    """An application that drops the URL's options would take anybody's certificate, or none."""
+    url = f"postgresql://shop:p%2Fw@db.example.net/shop{query}"
+    (found,) = worked_out(Draft().with_(app_database_url=url), tmp_path, "django_app_environment").values()
+    assert {k: v for k, v in found["django_app_environment"].items() if k.startswith("PG")} == environment
+
+
+@pytest.mark.parametrize(
+    ("url", "verified"),
+    [
+        ("rediss://:p@redis.example.net/1?ssl_cert_reqs=required", True),
+        ("rediss://:p@redis.example.net/1?ssl_ca_certs=/x&ssl_cert_reqs=CERT_REQUIRED", True),
+        ("rediss://:p@redis.example.net/1?ssl_cert_reqs=none", False),
+        ("rediss://:p@redis.example.net/1", False),
+        ("redis://:p@redis.example.net/1?ssl_cert_reqs=required", False),
+    ],
+)
+def test_the_audit_knows_what_a_url_asks_of_a_service(tmp_path: Path, url: str, verified: bool) -> None:
+    names = ("celery_audit_broker", "celery_audit_results", "celery_audit_says_unseen")
+    (found,) = worked_out(Draft().with_(app_broker_url=url), tmp_path, *names).values()
+    assert (found["celery_audit_broker"]["managed"], found["celery_audit_broker"]["verified"]) == (
+        True,
+        verified,
+    )
+    assert (found["celery_audit_results"]["managed"], found["celery_audit_results"]["verified"]) == (
+        False,
+        False,
+    )
+    assert found["celery_audit_says_unseen"] is True
+
+
+def test_what_a_service_does_not_tell_is_said_by_one_host_of_an_application(tmp_path: Path) -> None:
+    found = worked_out(fleet(), tmp_path, "celery_audit_says_unseen")
+    assert [host for host in ("web1", "web2", "work1") if found[host]["celery_audit_says_unseen"]] == ["web1"]
 
 
 def test_redis_on_the_same_server_needs_none(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ RULES = {
     "managed-url": "The URL of a managed service has a scheme that its client knows, and a host.",
     "managed-databases": "Broker, results and cache are different databases.",
     "managed-tls": "A result URL with `rediss` says `ssl_cert_reqs`: Celery refuses one without.",
+    "managed-encryption": "A managed service elsewhere is reached over TLS, and its certificate is checked.",
     "ports": "No two programs of a server listen on the same port.",
     "server-wide": "Hosts of the inventory that are one server agree on what the server has once.",
     "client-settings": "A host and the data store it uses on another server agree on the data store's ports.",
@@ -61,8 +62,8 @@ RULES = {
     "distribution": "A server runs Debian 12 or 13, and all Redis of a set the same one.",
     "python": "A server's `python3` is 3.9 or newer.",
 }
-# Those that a variable switches off: the user may know better than an estimate.
-WAIVABLE = ("memory", "disk", "distribution")
+# Those that a variable switches off: the user may know better.
+WAIVABLE = ("memory", "disk", "distribution", "managed-encryption")
 
 
 @dataclass(frozen=True)

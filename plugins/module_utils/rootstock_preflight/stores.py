@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from .model import APP_GROUPS, Host, Inventory
@@ -140,6 +141,72 @@ def managed_urls(inventory: Inventory) -> Iterator[Problem]:
                 yield inventory.problem(
                     "managed-tls", variable, [host], says, "append ?ssl_cert_reqs=required"
                 )
+
+
+def option(parts: SplitResult, name: str) -> str:
+    """Return what a URL says of an option; an empty text if nothing."""
+    return parse_qs(parts.query).get(name, [""])[-1]
+
+
+def redis_weakness(variable: str, parts: SplitResult) -> tuple[str, str]:
+    """Return what is weak about the way to a Redis, if anything, and the option that decides it."""
+    name = "ssl_cert_reqs"
+    checks = option(parts, name).lower().removeprefix("cert_")
+    if parts.scheme == "redis":
+        return "begins with redis://: password and content go over the network as they are", name
+    if parts.scheme == "rediss" and variable == "app_broker_url" and not checks:
+        return f"does not say {name}: Celery then takes any certificate of its broker", name
+    if parts.scheme == "rediss" and checks == "none":
+        return f"says {name}={option(parts, name)}: anybody's certificate is taken for the service's", name
+    # How Sentinels are reached is in the application's settings.
+    return "", name
+
+
+def postgresql_weakness(host: Host, parts: SplitResult) -> tuple[str, str]:
+    """Likewise of the way to a PostgreSQL. Its library reads the environment where the URL says nothing."""
+    name, mode = "sslmode", option(parts, "sslmode")
+    for environment in ("app_environment", "app_secret_environment"):
+        mode = mode or str((host.get(environment) or {}).get("PGSSLMODE", ""))
+    if mode in ("verify-full", "verify-ca") or (mode == "require" and option(parts, "sslrootcert")):
+        return "", name
+    if mode == "require":
+        return "says sslmode=require: anybody's certificate is taken for the service's", name
+    if mode == "disable":
+        return "says sslmode=disable: all data go over the network as they are", name
+    says = f"says sslmode={mode}" if mode else "does not say sslmode"
+    return f"{says}: who is on the way can have all data go over the network as they are", name
+
+
+def managed_encryption(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse a way to a service elsewhere that somebody could listen at, unless the user wants it so."""
+    rule = "managed-encryption"
+    for host in inventory.of_apps():
+        for variable, schemes in SCHEMES.items():
+            parts = parsed(str(host.get(variable)))
+            if parts is None or parts.scheme not in schemes or rule in (host.get("preflight_waived") or []):
+                continue
+            if parts.hostname == "localhost" or is_loopback(str(parts.hostname)):
+                continue
+            if variable == "app_database_url":
+                weakness, name = postgresql_weakness(host, parts)
+                mend = "write postgresql://…?sslmode=verify-full"
+            else:
+                weakness, name = redis_weakness(variable, parts)
+                mend = "write rediss://…?ssl_cert_reqs=required"
+            if weakness:
+                mend = f"{mend}; or set preflight_waived: [{rule}] if nobody else is on the way"
+                found = inventory.problem(rule, variable, [host], f"{variable} {weakness}.", mend)
+                yield replace(found, value=without_password(parts, name))
+
+
+def without_password(parts: SplitResult, name: str) -> str:
+    """Return as much of a URL as surely is not secret: its place, and one option."""
+    if "@" in parts.path + parts.query + parts.fragment:
+        # The password has a character that ends the address: a part of it might stand in the host's place.
+        return "(not shown)"
+    value = option(parts, name)
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://***@{place}{parts.path}" + (f"?{name}={value}" if value else "")
 
 
 def managed_databases(inventory: Inventory) -> Iterator[Problem]:
@@ -301,6 +368,7 @@ RULES_OF_STORES = (
     redis_users,
     redis_set,
     managed_urls,
+    managed_encryption,
     managed_databases,
     redis_reachable,
     postgresql_reachable,

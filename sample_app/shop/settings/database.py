@@ -2,14 +2,16 @@
 
 from shop.settings.environment import env
 
+_DATABASE = env.db_url("DATABASE_URL")
 DATABASES = {
-    "default": env.db_url("DATABASE_URL")
+    "default": _DATABASE
     | {
         # One connection per process, kept, instead of one per request or task.
         # https://docs.djangoproject.com/en/5.2/ref/databases/#persistent-connections
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5},
+        # What the URL says of TLS is among its options, too.
+        "OPTIONS": {"connect_timeout": 5} | _DATABASE.get("OPTIONS", {}),
     }
 }
 
