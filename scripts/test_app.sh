@@ -58,7 +58,9 @@ docker run -d --init --name "$container" --shm-size 512m -v rootstock-test-app:/
 trust_extra_authorities
 docker cp roles/django_app/files/uv.txt "$container:/opt/uv.txt" >/dev/null
 docker cp sample_app "$container:/opt/sample_app" >/dev/null
-docker cp roles/django_app/files/migrate.py "$container:/opt/migrate.py" >/dev/null
+for script in roles/django_app/files/migrate.py roles/django_app/files/database.py roles/celery/files/celery_audit.py; do
+    docker cp "$script" "$container:/opt/" >/dev/null
+done
 docker cp roles/celery/files/rootstock_worker "$container:/opt/rootstock_worker" >/dev/null
 docker cp tests/runtime "$container:/opt/runtime" >/dev/null
 PYTHONPATH=tests .venv/bin/python tests/redis_users.py >"$log"
@@ -100,13 +102,13 @@ fi
 runtime=
 if [ "$#" -eq 0 ]; then
     docker exec --user postgres --workdir /opt/runtime --env HOME=/opt/home --env RUNTIME_PACKAGE=/opt/rootstock_worker \
-        --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python -m pytest >"$log" 2>&1 &
+        --env AUDIT_SCRIPT=/opt/celery_audit.py --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python -m pytest >"$log" 2>&1 &
     runtime=$!
 fi
 # PostgreSQL refuses to run as root. No test collected is exit code 5: a failure, as it should be.
 status=0
 docker exec --user postgres --workdir /opt/sample_app --env HOME=/opt/home --env SCREENSHOTS=/opt/screenshots \
-    --env MIGRATE_SCRIPT=/opt/migrate.py --env PYTHONPATH=/opt \
+    --env MIGRATE_SCRIPT=/opt/migrate.py --env DATABASE_SCRIPT=/opt/database.py --env PYTHONPATH=/opt \
     "$container" /opt/venv/bin/python -m pytest -p no:cacheprovider "$@" || status=$?
 if [ -n "$runtime" ]; then
     wait "$runtime" || status=$?

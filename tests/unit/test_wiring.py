@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from preflight_inventories import Draft, fleet, several_redis
-from repository import PROJECT
+from repository import PROJECT, defaults, load
 
 
 def worked_out(draft: Draft, directory: Path, *names: str) -> dict[str, dict[str, Any]]:
@@ -186,3 +186,29 @@ def test_of_several_redis_each_is_everybodys(tmp_path: Path) -> None:
     assert worker["stack_redis_certificate_hosts"] == list(members)
     assert worker["trust_certificates"] == {}
     assert worker["supervisor_after_units"] == ["redis-proxy.service"]
+
+
+def test_the_connections_of_all_programs_are_counted(tmp_path: Path) -> None:
+    """With what the roles' defaults are: a variable that is not set is not known here."""
+    django, pool = (
+        defaults("django_app"),
+        load(PROJECT / "roles/celery/vars/main.yml")["__celery_pool_defaults"],
+    )
+    web = django["django_app_gunicorn_workers"] * django["django_app_gunicorn_threads"]
+    url = "postgresql://shop:p@db.example.net/shop?sslmode=verify-full"
+    pools = [{"name": "default", "queues": ["default"]}]
+    draft = fleet().with_(app_database_url=url, celery_worker_pools=pools)
+    found = worked_out(draft, tmp_path, "django_app_database_connections", "django_app_database_managed")
+    # Two web hosts and one of workers; old and new ones at once.
+    assert found["work1"] == {
+        "django_app_database_connections": 2 * (2 * web + pool["concurrency"]),
+        "django_app_database_managed": True,
+    }
+    more = draft.with_(
+        django_app_gunicorn_threads=1,
+        celery_worker_pools=[*pools, {"name": "critical", "queues": ["critical"], "concurrency": 5}],
+    ).with_host("web2", app_database_url=f"{url}&another=1")
+    found = worked_out(more, tmp_path / "more", "django_app_database_connections")
+    assert found["work1"]["django_app_database_connections"] == 2 * (
+        django["django_app_gunicorn_workers"] + pool["concurrency"] + 5
+    )
