@@ -120,8 +120,8 @@ def main() -> int:
             return 1
     noticed = {}
     for each in mutations:
-        on_server(each.do)
         try:
+            on_server(each.do)
             noticed[each.line] = is_noticed(each.test, inventory)
         finally:
             on_server(each.undo)

@@ -108,6 +108,12 @@ def fleet() -> Draft:
     )
 
 
+def with_edge() -> Draft:
+    """Return the fleet with a server in front of both web servers, which has Flower as well."""
+    draft = fleet().with_host("edge1", ansible_host="192.0.2.20")
+    return draft.with_groups(edge=["edge1"], flower=["edge1"])
+
+
 def several_redis() -> Draft:
     """Return the fleet with three Redis, which are one set."""
     own = {"redis_bind_addresses": ["127.0.0.1", "{{ ansible_host }}"], "redis_sentinel_enabled": True}

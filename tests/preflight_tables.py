@@ -18,6 +18,7 @@ from preflight_inventories import (
     secrets,
     several_redis,
     two_apps,
+    with_edge,
 )
 from repository import PROJECT, load
 
@@ -106,6 +107,15 @@ def with_file(name: str, mode: int, variable: str, draft: Draft) -> Made:
         return draft.with_(**{variable: f"{files}/{name}"})
 
     return made
+
+
+def without_name(draft: Draft) -> Draft:
+    """Return an inventory whose edge has no application."""
+    name = draft.everywhere["app_name"]
+    draft = draft.with_(app_name=None)
+    for host in ("data", "web1", "web2", "work1"):
+        draft = draft.with_host(host, app_name=name)
+    return draft
 
 
 # Rule, variable, hosts (those that a message names), the mistake.
@@ -340,6 +350,25 @@ BAD: list[tuple[str, str, str, Made]] = [
         lambda _: several_redis().with_host("web2", redis_sentinel_enabled=False),
     ),
     (
+        "edge",
+        "app_name",
+        "edge1",
+        lambda _: with_edge().with_groups(flower=[]).with_host("edge1", app_name="shp"),
+    ),
+    ("edge", "app_name", "edge1", lambda _: without_name(with_edge().with_groups(flower=[]))),
+    ("edge", "app_domain", "edge1", lambda _: with_edge().with_(app_domain="192.0.2.20")),
+    ("edge", "ansible_host", "web1", lambda _: with_edge().with_groups(edge=["web1"], flower=["web1"])),
+    (
+        "edge",
+        "ansible_host",
+        "edge1 web1 web2",
+        lambda _: with_edge().with_groups(flower=[]).with_host("edge1", ansible_host="edge1.example.net"),
+    ),
+    ("edge", "group flower", "web1", lambda _: with_edge().with_groups(flower=["web1"])),
+    ("edge", "nginx_acme_enabled", "web1 web2", lambda _: with_edge().with_(nginx_acme_enabled=True)),
+    ("trusted-proxies", "app_trusted_proxies", "one", single(app_trusted_proxies=["lb.example.net"])),
+    ("trusted-proxies", "app_trusted_proxies", "one", single(app_trusted_proxies=["192.0.2.9/24"])),
+    (
         "redis-reachable",
         "redis_bind_addresses",
         "data data2 data3",
@@ -503,6 +532,8 @@ GOOD: dict[str, Made] = {
     "single": single(),
     "fleet": lambda _: fleet(),
     "several Redis": lambda _: several_redis(),
+    "edge": lambda _: with_edge(),
+    "balancer": single(app_trusted_proxies=["192.0.2.9", "2001:db8::/64"]),
     "two apps on one server": lambda _: two_apps(),
     "managed data stores": lambda _: managed(),
     "managed data stores without TLS, on purpose": lambda _: managed(

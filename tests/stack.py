@@ -79,17 +79,25 @@ class _ServerName(HTTPAdapter):
 
 
 class Stack:
-    """One server with the whole stack, and one application on it."""
+    """One server with the whole stack, and one application on it; the site may be another server's."""
 
-    def __init__(self, host: Host, certificates: Path, app: str = APP, domain: str = DOMAIN) -> None:
+    def __init__(
+        self,
+        host: Host,
+        certificates: Path,
+        app: str = APP,
+        domain: str = DOMAIN,
+        site: Host | None = None,
+    ) -> None:
         self.host, self.app, self.domain = host, app, domain
+        self.site = site or host
         self.find_address()
-        self.certificate = certificates / f"{host.backend.get_hostname()}.crt"
-        self.certificate.write_text(host.check_output(f"cat /etc/ssl/rootstock/{app}.crt"))
+        self.certificate = certificates / f"{self.site.backend.get_hostname()}.crt"
+        self.certificate.write_text(self.site.check_output(f"cat /etc/ssl/rootstock/{app}.crt"))
 
     def find_address(self) -> None:
-        """Asks for the server's address, which may be another one after a start."""
-        addresses = self.host.check_output("hostname -I").split()
+        """Asks for the site's address, which may be another one after a start."""
+        addresses = self.site.check_output("hostname -I").split()
         self.address = next(a for a in addresses if ":" not in a)
 
     def session(self) -> requests.Session:

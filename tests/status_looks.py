@@ -30,6 +30,7 @@ LOOK: dict[str, Any] = {
     ],
     "pools": {"default.aaaaaaaa": ["default"]},
     "web": "",
+    "edge": None,
     "certificate": {"days": 60.0},
     "beat": {"age": 120.0},
     "member": "",

@@ -136,9 +136,31 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-def web_problem(path: Path, url: str, host: str) -> str:
-    """Why the web processes behind a socket do not answer 200; empty if they do."""
-    connection = UnixConnection(path)
+def connected(domain: str) -> ssl.SSLSocket:
+    """A TLS connection with Nginx for a domain. Raises OSError where none comes about."""
+    context = ssl.create_default_context()
+    # A self-signed or an expired certificate is to be looked at, too.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    plain = socket.create_connection(HTTPS_ADDRESS, timeout=CONNECT_SECONDS)
+    try:
+        return context.wrap_socket(plain, server_hostname=domain)
+    except OSError:
+        plain.close()
+        raise
+
+
+class NginxConnection(http.client.HTTPConnection):
+    """HTTPS with this host's Nginx, whatever its certificate."""
+
+    def connect(self) -> None:
+        """Raises OSError where no connection comes about."""
+        self.sock = connected(self.host)
+        self.sock.settimeout(self.timeout)
+
+
+def web_problem(connection: http.client.HTTPConnection, url: str, host: str) -> str:
+    """Why who is at the other end does not answer 200; empty if they do."""
     try:
         connection.request("GET", url, headers={"Host": host, "X-Forwarded-Proto": "https"})
         answer = connection.getresponse()
@@ -157,14 +179,7 @@ def certificate_end(domain: str) -> float:
 
     Raises OSError where no TLS connection comes about.
     """
-    context = ssl.create_default_context()
-    # A self-signed or an expired one is to be looked at, too.
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with (
-        socket.create_connection(HTTPS_ADDRESS, timeout=CONNECT_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=domain) as secured,
-    ):
+    with connected(domain) as secured:
         certificate = secured.getpeercert(binary_form=True)
     command = ["openssl", "x509", "-inform", "DER", "-noout", "-enddate"]
     done = subprocess.run(command, input=certificate, capture_output=True, check=False)
@@ -270,15 +285,19 @@ def look(asked: Asked, script: str, now: float) -> dict[str, Any]:
         known = processes() if named else {}
     except OSError as error:
         problem = described(error)
-    web, proxy = "web" in groups, {"web", "flower"} & set(groups)
+    url, domain = asked["readiness_path"], asked["domain"]
+    proxy = {"web", "flower", "edge"} & set(groups)
+    web = UnixConnection(root / "web.sock") if "web" in groups else None
+    edge = NginxConnection(domain, timeout=ANSWER_SECONDS) if "edge" in groups else None
     return {
         "release": target(root / "current"),
         "generation": generation,
         "supervisor": problem,
         "programs": program_states(named, replaced, known),
         "pools": pools,
-        "web": web_problem(root / "web.sock", asked["readiness_path"], asked["domain"]) if web else None,
-        "certificate": certificate(asked["domain"], now) if proxy else None,
+        "web": web_problem(web, url, domain) if web else None,
+        "edge": web_problem(edge, url, domain) if edge else None,
+        "certificate": certificate(domain, now) if proxy else None,
         "beat": {"age": beat_tick_age(Path(schedule), now)} if schedule else None,
         "disks": disks(),
         "member": member_problem() if asked["member"] else None,

@@ -103,6 +103,7 @@ class Host(TypedDict):
     generation: str
     programs: list[Program]
     web: str | None
+    edge: str | None
     certificate_days: float | None
     beat_tick_age: float | None
     member: str | None
@@ -216,6 +217,13 @@ def web(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Finding
         yield Finding(f"/srv/{app}/web.sock", look["web"], rule, f"read {log}")
 
 
+def edge(look: Mapping[str, Any], *_: object) -> Iterator[Finding]:
+    if look["edge"]:
+        rule = "a web server behind it answers 200 at the readiness path"
+        do = "see the web servers' lines, and /var/log/nginx/error.log"
+        yield Finding("port 443", look["edge"], rule, do)
+
+
 def certificate(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Finding]:
     found = look["certificate"] or {}
     if "error" in found:
@@ -302,6 +310,7 @@ CHECKS_OF_HOSTS: tuple[Callable[[Mapping[str, Any], str, Iterable[str]], Iterato
     generation,
     programs,
     web,
+    edge,
     certificate,
     beat,
     disks,
@@ -406,6 +415,7 @@ def as_host(item: Mapping[str, Any], look: Mapping[str, Any] | None) -> Host:
         "generation": found.get("generation", ""),
         "programs": found.get("programs", []),
         "web": "ok" if found.get("web") == "" else found.get("web"),
+        "edge": "ok" if found.get("edge") == "" else found.get("edge"),
         "certificate_days": (found.get("certificate") or {}).get("days"),
         "member": "ok" if found.get("member") == "" else found.get("member"),
         "beat_tick_age": (found.get("beat") or {}).get("age"),

@@ -82,7 +82,7 @@ def host_row(host: Mapping[str, Any]) -> list[str]:
     """Columns of HOST_COLUMNS; of the disks the one with the smallest share that is free."""
     if not host["reached"]:
         return [host["name"], "not reached", *[UNKNOWN] * (len(HOST_COLUMNS) - 2)]
-    web, days = host["web"], host["certificate_days"]
+    web, days = host["web"] or host["edge"], host["certificate_days"]
     disk = min(host["disks"], key=lambda disk: disk["free"] / (disk["total"] or 1), default=None)
     return [
         host["name"],

@@ -48,7 +48,8 @@ def all_options(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def test_every_role_that_the_playbooks_use_is_there() -> None:
-    texts = "".join(path.read_text() for path in (PROJECT / "playbooks").glob("*.yml"))
+    files = [*PROJECT.glob("playbooks/*.yml"), *PROJECT.glob("roles/*/tasks/*.yml")]
+    texts = "".join(path.read_text() for path in files)
     used = set(re.findall(r"^ +- role: (\w+)$", texts, re.MULTILINE))
     used |= set(re.findall(r"_role:\n +name: (\w+)$", texts, re.MULTILINE))
     assert used == set(ROLES), "a role that is not there, or one that nothing uses"

@@ -162,7 +162,7 @@ def test_a_bare_server_tells_that_there_is_nothing(module: Any, tmp_path: Path) 
 
 def test_a_data_store_is_asked_for_its_disks_alone(module: Any, root: Path) -> None:
     seen = look(module, groups=["redis"])
-    assert (seen["web"], seen["certificate"]) == (None, None)
+    assert (seen["web"], seen["edge"], seen["certificate"]) == (None, None, None)
     # Both places are on one file system.
     usage = os.statvfs(root)
     (disk,) = seen["disks"]
@@ -203,9 +203,9 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[None]:
-    """Serve HTTP on a Unix socket."""
-    with socketserver.ThreadingUnixStreamServer(str(path), Answer) as server:
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    """Have a server answer."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -216,7 +216,7 @@ def serving(path: Path) -> Iterator[None]:
 
 
 def test_the_web_processes_are_asked_as_nginx_asks_them(module: Any, root: Path) -> None:
-    with serving(root / "srv/shop/web.sock"):
+    with serving(socketserver.ThreadingUnixStreamServer(str(root / "srv/shop/web.sock"), Answer)):
         assert look(module)["web"] == ""
         assert look(module, readiness_path="/other")["web"] == "503 Service Unavailable"
     assert "refused" in look(module)["web"]
@@ -232,7 +232,30 @@ def test_web_processes_that_hang_are_not_waited_for(
         assert look(module)["web"] == "no answer within 0 s"
 
 
-# --- Certificate
+# --- Certificate, and what an edge leads to
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for ten days and its key."""
+    certificate, key = tmp_path / "c", tmp_path / "k"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 10 -subj /CN=x"
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], capture_output=True, check=True)
+    return certificate, key
+
+
+def test_an_edge_is_asked_through_its_own_nginx(
+    module: Any, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    monkeypatch.setattr(module, "HTTPS_ADDRESS", server.server_address)
+    with serving(server):
+        assert look(module, groups=["edge"])["edge"] == ""
+        assert look(module, groups=["edge"], readiness_path="/other")["edge"] == "503 Service Unavailable"
+    assert "refused" in look(module, groups=["edge"])["edge"]
 
 
 @contextmanager
@@ -259,12 +282,9 @@ def showing(certificate: Path, key: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_the_certificate_is_the_one_that_is_shown_for_the_domain(
-    module: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+    module: Any, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = root / "c", root / "k"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 10 -subj /CN=x"
-    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], capture_output=True, check=True)
-    with showing(certificate, key) as address:
+    with showing(*pair) as address:
         monkeypatch.setattr(module, "HTTPS_ADDRESS", address)
         assert module.certificate("shop.example", time.time())["days"] == pytest.approx(10, abs=0.01)
 

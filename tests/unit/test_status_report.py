@@ -24,6 +24,7 @@ FAULTS = [
     ("supervisor", "Connection refused", "unhealthy", "Supervisor"),
     ("generation", "", "unhealthy", "generation"),
     ("web", "502 Bad Gateway", "unhealthy", "/srv/shop/web.sock"),
+    ("edge", "502 Bad Gateway", "unhealthy", "port 443"),
     ("certificate/days", -1.0, "unhealthy", "certificate"),
     ("certificate/days", 6.9, "unhealthy", "certificate"),
     ("certificate/days", 20.9, "warning", "certificate"),
@@ -147,7 +148,7 @@ def test_a_host_without_a_release_has_one_reason_and_a_data_store_needs_none() -
     bare = LOOK | {"release": "", "generation": "", "programs": [], "pools": {}, "application": {}}
     bare |= {"beat": None, "web": "No such file"}
     assert [reason["what"] for reason in judge(item(bare))["reasons"]] == ["generation"]
-    store = bare | {"certificate": None, "web": None}
+    store = bare | {"certificate": None, "web": None, "edge": None}
     assert judge(item(store, groups=["redis"]))["reasons"] == []
 
 

@@ -13,7 +13,7 @@ from repository import PROJECT, ROLES, load, options
 PAGES = {path.stem: path.read_text() for path in sorted((PROJECT / "docs/tasks").glob("*.md"))}
 WIRED = load(PROJECT / "playbooks/group_vars/all/wiring.yml")
 LONGEST_PAGE = 60
-GROUPS = {"redis", "postgresql", "web", "workers", "beat", "flower"}
+GROUPS = {"redis", "postgresql", "web", "workers", "beat", "flower", "edge"}
 # What an argument spec for Ansible's validator may say about an option.
 KEYS = ("type", "elements", "choices", "required", "options")
 

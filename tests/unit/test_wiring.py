@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preflight_inventories import Draft, fleet, several_redis
+from preflight_inventories import Draft, fleet, several_redis, with_edge
 from repository import PROJECT, defaults, load
 
 
@@ -186,6 +186,42 @@ def test_of_several_redis_each_is_everybodys(tmp_path: Path) -> None:
     assert worker["stack_redis_certificate_hosts"] == list(members)
     assert worker["trust_certificates"] == {}
     assert worker["supervisor_after_units"] == ["redis-proxy.service"]
+
+
+def test_an_edge_leads_to_the_web_servers_and_they_are_for_it_alone(tmp_path: Path) -> None:
+    names = (
+        "nginx_upstream_servers",
+        "nginx_trusted_proxies",
+        "nginx_static_dirs",
+        "nginx_media_dir",
+        "nginx_flower_enabled",
+        "firewall_service_ports",
+    )
+    found = worked_out(with_edge().with_(app_trusted_proxies=["192.0.2.9"]), tmp_path, *names)
+    edge, web, worker = found["edge1"], found["web2"], found["work1"]
+    assert edge["nginx_upstream_servers"] == [
+        {"name": "web1", "address": "192.0.2.11"},
+        {"name": "web2", "address": "192.0.2.12"},
+    ]
+    assert (edge["nginx_trusted_proxies"], web["nginx_trusted_proxies"]) == (["192.0.2.9"], ["192.0.2.20"])
+    assert (edge["nginx_static_dirs"], edge["nginx_media_dir"], edge["nginx_flower_enabled"]) == (
+        [],
+        "",
+        True,
+    )
+    assert web["nginx_upstream_servers"] == []
+    assert web["nginx_static_dirs"] == ["/srv/shop/current/.static", "/srv/shop/previous/.static"]
+    assert edge["firewall_service_ports"] == [{"port": 80}, {"port": 443}]
+    assert web["firewall_service_ports"] == [{"port": 443, "sources": ["192.0.2.20"]}]
+    assert worker["firewall_service_ports"] == []
+
+
+def test_without_an_edge_the_web_servers_are_everybodys(tmp_path: Path) -> None:
+    names = ("nginx_upstream_servers", "nginx_trusted_proxies", "firewall_service_ports")
+    web = worked_out(fleet().with_(app_trusted_proxies=["192.0.2.9"]), tmp_path, *names)["web2"]
+    assert web["nginx_upstream_servers"] == []
+    assert web["nginx_trusted_proxies"] == ["192.0.2.9"]
+    assert web["firewall_service_ports"] == [{"port": 80}, {"port": 443}]
 
 
 def test_the_connections_of_all_programs_are_counted(tmp_path: Path) -> None:

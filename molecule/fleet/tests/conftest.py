@@ -35,8 +35,8 @@ def redis(data: Host) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, redis: Callable[..., str]) -> Iterator[Stack]:
-    """The web server; the data stores are elsewhere."""
-    yield Stack(server("web12"), tmp_path_factory.mktemp("certificates"))
+    """A web server, whose site is asked for at the edge; the data stores are elsewhere."""
+    yield Stack(server("web12"), tmp_path_factory.mktemp("certificates"), site=server("edge12"))
     assert (redis("ACL LOG"), redis("ACL LOG", 6380)) == ("", "")
 
 

@@ -4,16 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet import server
+from fleet import consumers, server
 from interruption import Playbooks
 from stack import Stack, wait_for
 from traffic import Producer, ended, start_long_task
-
-
-def consumers(stack: Stack) -> set[str]:
-    """The servers whose workers answer."""
-    code = "from shop.celery import app\nprint(json.dumps(list(app.control.inspect(timeout=2).ping() or {})))"
-    return {name.split("@")[1] for name in stack.python(code)}
 
 
 def test_without_a_limit_it_is_refused(play: Playbooks) -> None:

@@ -49,7 +49,8 @@ def test_status_tells_of_every_server(inventory: str, tmp_path: Path) -> None:
     done = ansible("-e", f"status_file={file}", inventory=inventory, playbook="status", check=False)
     assert done.returncode == 0, done.stdout
     (app,) = json.loads(file.read_text())["apps"]
-    assert {host["name"] for host in app["hosts"]} == {"data12", "web12", *WORKERS}
+    assert {host["name"] for host in app["hosts"]} == {"data12", "edge12", "web12", "web13", *WORKERS}
+    assert next(host for host in app["hosts"] if host["name"] == "edge12")["edge"] == "ok"
     # All hosts tell of the same broker.
     (broker,) = app["brokers"]
     assert {queue["name"]: queue["consumers"] for queue in broker["queues"]} == dict.fromkeys(QUEUES, 2)

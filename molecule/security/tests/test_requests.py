@@ -57,7 +57,8 @@ def p99(stack: Stack) -> float:
     return statistics.quantiles(seconds, n=100)[98]
 
 
-def test_others_do_not_notice_requests_that_never_end(stack: Stack) -> None:
+def slowed_down(stack: Stack) -> float:
+    """How much longer the slowest pages take while 200 requests never end."""
     before = p99(stack)
     with ThreadPoolExecutor() as pool:
         attacker = pool.submit(
@@ -69,4 +70,10 @@ def test_others_do_not_notice_requests_that_never_end(stack: Stack) -> None:
             assert time.monotonic() < deadline, "200 connections"
         during = p99(stack)
         assert attacker.result() == 200, "all were closed after client_header_timeout"
-    assert during <= 2 * before, (before, during)
+    print(f"p99 {before * 1000:.1f} ms, with 200 requests that never end {during * 1000:.1f} ms")
+    return during / before
+
+
+def test_others_do_not_notice_requests_that_never_end(stack: Stack) -> None:
+    """A median of three: one p99 is three answers of this machine, which may have been busy."""
+    assert statistics.median(slowed_down(stack) for _ in range(3)) <= 2

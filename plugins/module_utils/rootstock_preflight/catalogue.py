@@ -12,6 +12,8 @@ import yaml
 
 Option = Mapping[str, Any]
 GROUPS = ("redis", "postgresql", "web", "workers", "beat", "flower")
+# Those that an inventory may leave out.
+OPTIONAL_GROUPS = ("edge",)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Catalogue:
     options: dict[str, Option]
     # What the wiring sets, with the settable names that it is made of.
     wired: dict[str, tuple[str, ...]]
-    # What a play sets, with the play's file.
+    # What a play or a role's task sets, with its file.
     played: dict[str, str]
     prefixes: tuple[str, ...]
 
@@ -63,8 +65,8 @@ def read(root: Path) -> Catalogue:
         expressions |= {name: str(value) for name, value in load(path).items()}
 
     played = {
-        name: f"playbooks/{path.name}"
-        for path in sorted((root / "playbooks").glob("*.yml"))
+        name: str(path.relative_to(root))
+        for path in sorted([*root.glob("playbooks/*.yml"), *root.glob("roles/*/tasks/*.yml")])
         for name in variables_of_plays(load(path))
         if name in options
     }

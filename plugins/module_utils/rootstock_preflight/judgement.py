@@ -9,6 +9,7 @@ from operator import attrgetter
 
 from .application import RULES_OF_APPLICATIONS
 from .credentials import RULES_OF_CREDENTIALS
+from .edges import RULES_OF_EDGES
 from .model import Inventory
 from .names import failed, marked, typed, unknown
 from .places import RULES_OF_PLACES
@@ -24,6 +25,7 @@ RULES_BETWEEN_VARIABLES: tuple[Rule, ...] = (
     *RULES_OF_CREDENTIALS,
     *RULES_OF_STORES,
     *RULES_OF_PLACES,
+    *RULES_OF_EDGES,
 )
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .catalogue import GROUPS, Catalogue
+from .catalogue import GROUPS, OPTIONAL_GROUPS, Catalogue
 from .problems import Problem
 
 APP_GROUPS = ("web", "workers", "beat", "flower")
+# Where Nginx is.
+SITE_GROUPS = ("web", "flower", "edge")
 MARKER = "CHANGE_ME"
 LONGEST_VALUE = 120
 
@@ -55,7 +57,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All hosts, by name, and the six groups, of which some may be missing."""
+    """All hosts, by name, and the groups, of which some may be missing."""
 
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
@@ -90,7 +92,7 @@ class Inventory:
 
     def servers(self) -> dict[str, list[Host]]:
         """Return the hosts of each server."""
-        return self.by(lambda host: host.address, self.members(*GROUPS))
+        return self.by(lambda host: host.address, self.members(*GROUPS, *OPTIONAL_GROUPS))
 
     def shown(self, variable: str, value: Any) -> str:
         """Return a value as a message may show it."""

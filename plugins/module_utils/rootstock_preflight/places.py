@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from .application import domains_of
-from .model import APP_GROUPS, Host, Inventory
+from .model import APP_GROUPS, SITE_GROUPS, Host, Inventory
 from .problems import Problem
 from .stores import some
 from .values import is_whole_number
@@ -22,7 +22,7 @@ LEAST_VALIDITY = timedelta(days=1)
 
 def listeners(hosts: list[Host]) -> Iterator[tuple[int, str, list[Host]]]:
     """Yield each port of a server with the variable that says it and the hosts that bring it."""
-    web = [host for host in hosts if host.is_in("web", "flower")]
+    web = [host for host in hosts if host.is_in(*SITE_GROUPS)]
     for port in WEB_PORTS if web else ():
         yield port, "Nginx", web
     redis = [host for host in hosts if host.is_in("redis")]
@@ -114,7 +114,7 @@ def domain_once(inventory: Inventory) -> Iterator[Problem]:
     for address, hosts in inventory.servers().items():
         taken: dict[str, Host] = {}
         for host in hosts:
-            for domain in dict.fromkeys(domains_of(host)) if host.is_in("web", "flower") else ():
+            for domain in dict.fromkeys(domains_of(host)) if host.is_in(*SITE_GROUPS) else ():
                 other = taken.setdefault(domain, host)
                 if other.get("app_name") != host.get("app_name"):
                     variable = "app_domain" if host.get("app_domain") == domain else "app_extra_domains"
@@ -126,10 +126,11 @@ def domain_once(inventory: Inventory) -> Iterator[Problem]:
 
 def acme(inventory: Inventory) -> Iterator[Problem]:
     """Refuse an authority's certificate on two servers with one domain: it asks one of them for a proof."""
-    for app, hosts in inventory.apps().items():
-        asking = [
-            host for host in hosts if host.is_in("web", "flower") and host.get("nginx_acme_enabled") is True
-        ]
+    sites = inventory.by(lambda host: str(host.get("app_name")), inventory.members(*SITE_GROUPS))
+    for app, hosts in sites.items():
+        # Where there is an edge, the domain leads there.
+        led_to = [host for host in hosts if host.is_in("edge")] or hosts
+        asking = [host for host in led_to if host.get("nginx_acme_enabled") is True]
         if len({host.address for host in asking}) > 1:
             says = f"{some(asking)} have the domain of {app}: an authority asks only one of them for a proof."
             mend = "give all of them one certificate, with nginx_tls_certificate and nginx_tls_key"
@@ -154,7 +155,7 @@ def is_covered(domain: str, names: set[str]) -> bool:
 def certificates(inventory: Inventory) -> Iterator[Problem]:
     """Refuse certificates that browsers would refuse."""
     variable = "nginx_tls_certificate"
-    for host in inventory.members("web", "flower"):
+    for host in inventory.members(*SITE_GROUPS):
         path = Path(host.get(variable))
         # A file that is not there is the role's; one in a vault cannot be read here.
         if not host.get(variable) or not path.is_file() or path.read_bytes().startswith(b"$ANSIBLE_VAULT"):

@@ -45,6 +45,8 @@ RULES = {
     "domain-once": "A domain belongs to one application of a server.",
     "redis-reachable": "A Redis that another server uses listens beyond loopback.",
     "postgresql-reachable": "A PostgreSQL that another server uses listens beyond loopback and lets it in.",
+    "edge": "A server of the group edge leads to web servers, which leave certificate and Flower to it.",
+    "trusted-proxies": "`app_trusted_proxies` has addresses and networks.",
     "acme": "An authority's certificate is for one server: it asks one of several for the proof.",
     "certificate": "A certificate is valid for at least a day, and for all domains of the application.",
     "client-addresses": "A data store knows who may use it from another server by their addresses.",

@@ -15,8 +15,8 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVarsVars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
-from .catalogue import GROUPS, Catalogue
-from .model import APP_GROUPS, MARKER, Host, Inventory
+from .catalogue import GROUPS, OPTIONAL_GROUPS, Catalogue
+from .model import APP_GROUPS, MARKER, SITE_GROUPS, Host, Inventory
 from .problems import Problem
 from .report import leaves
 
@@ -31,14 +31,14 @@ class RoleCheck:
 
 
 ROLE_CHECKS = (
-    RoleCheck("firewall", ("redis", "postgresql", *APP_GROUPS), ("__firewall_problems",)),
+    RoleCheck("firewall", (*GROUPS, *OPTIONAL_GROUPS), ("__firewall_problems",)),
     RoleCheck("redis", ("redis",), ("__redis_problems",)),
     RoleCheck("redis_proxy", APP_GROUPS, ("__redis_proxy_problems",)),
     RoleCheck("postgresql", ("postgresql",), ("__postgresql_problems",)),
     RoleCheck("django_app", APP_GROUPS, ("__django_app_problems", "__django_app_identify_problems")),
     RoleCheck("celery", APP_GROUPS, ("__celery_problems",)),
     RoleCheck("flower", ("flower",), ("__flower_problems",)),
-    RoleCheck("nginx", ("web", "flower"), ("__nginx_problems",)),
+    RoleCheck("nginx", SITE_GROUPS, ("__nginx_problems",)),
 )
 # Tables of all hosts, so the same at each of them.
 TABLES = ("stack_servers", "stack_apps", "stack_redis_nodes", "stack_postgresql_nodes", "stack_app_hosts")
@@ -124,7 +124,8 @@ class Reader:
                     continue
                 # What cannot be worked out lacks something that a rule names.
                 self.work_out(name, variable)
-        groups = {name: hosts for name, hosts in self.inventory.get_groups_dict().items() if name in GROUPS}
+        known = (*GROUPS, *OPTIONAL_GROUPS)
+        groups = {name: hosts for name, hosts in self.inventory.get_groups_dict().items() if name in known}
         hosts = {name: self.host(name, own[name], failed[name]) for name in names}
         return Inventory(
             hosts=hosts, groups=groups, catalogue=self.catalogue, name=self.directory(names).name

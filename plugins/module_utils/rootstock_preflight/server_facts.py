@@ -1,7 +1,7 @@
 """What preflight asks a server for, in one round trip. It only reads, and runs with the server's own python3.
 
 Prints JSON: memory_kib, disk_kib (free, by path), redis_kib (what Redis has on disk), id and version of the
-distribution, python (major, minor).
+distribution, python (major, minor), packages (names of those that are installed).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def release(root: Path) -> dict[str, str]:
     return {name: value.strip("\"' ") for name, _, value in pairs}
 
 
+def packages() -> list[str]:
+    """Return the names of the packages that dpkg has installed; none where there is no dpkg."""
+    command = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n"]
+    with contextlib.suppress(FileNotFoundError):
+        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        return [line.split()[1] for line in lines if line.startswith("installed ")]
+    return []
+
+
 def main(root: Path) -> None:
     """Print everything about the system whose files are below `root`."""
     distribution = release(root)
@@ -60,6 +70,7 @@ def main(root: Path) -> None:
         "id": distribution.get("ID", ""),
         "version": distribution.get("VERSION_ID", ""),
         "python": list(sys.version_info[:2]),
+        "packages": packages(),
     }
     print(json.dumps(facts))
 
