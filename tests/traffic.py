@@ -259,6 +259,12 @@ class Producer:
         return account
 
 
+def publishing(producer: Producer, tasks: int = 100) -> None:
+    """Wait until that many more are acknowledged."""
+    before = len(producer.ledger().acknowledged)
+    wait_for(lambda: len(producer.ledger().acknowledged) >= before + tasks, 60, "it publishes")
+
+
 # Returns once a worker runs it: published later, it could be the new generation's.
 _START = """
 import time

@@ -4,18 +4,12 @@ from pathlib import Path
 
 from fleet import consumers, server, start, stop
 from stack import Stack, ansible, recap, wait_for
-from traffic import Producer
+from traffic import Producer, publishing
 
 WORKERS = {"worker12", "worker13"}
 MORE = "all: {children: {workers: {hosts: {spare12: {}}}}}\n"
 #: What a server works on at the same time, which another one may do again.
 AT_ONCE = 8
-
-
-def publishing(producer: Producer, tasks: int = 100) -> None:
-    """Wait until that many more are acknowledged."""
-    before = len(producer.ledger().acknowledged)
-    wait_for(lambda: len(producer.ledger().acknowledged) >= before + tasks, 60, "it publishes")
 
 
 def test_a_worker_server_that_loses_its_power(stack: Stack) -> None:

@@ -12,7 +12,7 @@ from fleet import server
 from interruption import Playbooks
 from redis_set import APP, MEMBERS, RedisSet, apart
 from stack import Stack, ansible, recap, wait_for
-from traffic import Account, Producer
+from traffic import Account, Producer, publishing
 
 #: A task that runs when its worker loses Redis may run again: as many as there are processes.
 AT_ONCE = 8
@@ -22,12 +22,6 @@ def assert_nothing_lost(account: Account) -> None:
     print(account)
     assert (account.lost, account.unexpected) == ([], []), account
     assert len(account.duplicated) <= AT_ONCE, account
-
-
-def publishing(producer: Producer, tasks: int = 100) -> None:
-    """Wait until that many more are acknowledged."""
-    before = len(producer.ledger().acknowledged)
-    wait_for(lambda: len(producer.ledger().acknowledged) >= before + tasks, 60, "it publishes")
 
 
 def longest_gap(producer: Producer) -> float:

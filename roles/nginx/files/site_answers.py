@@ -50,7 +50,7 @@ def main(name: str, path: str) -> None:
         if time.monotonic() > deadline:
             raise SystemExit(
                 f"https://{name}{path} does not answer 200 through this host's Nginx: {found}. "
-                "Read /var/log/nginx/error.log; later hosts were not changed."
+                "Read /var/log/nginx/error.log."
             )
         time.sleep(POLL_SECONDS)
 
