@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import releases
+from generations import release
 from interruption import Playbooks
 from prober import Prober
 from stack import PROJECT, Stack, ansible, ansible_vault, wait_for
@@ -56,11 +57,17 @@ def test_status_tells_of_every_server(inventory: str, tmp_path: Path) -> None:
     assert {queue["name"]: queue["consumers"] for queue in broker["queues"]} == dict.fromkeys(QUEUES, 2)
 
 
-def test_a_deploy_of_all_servers_goes_unnoticed(stack: Stack, play: Playbooks, tmp_path: Path) -> None:
+def test_a_deploy_and_a_rollback_of_all_servers_go_unnoticed(
+    stack: Stack, play: Playbooks, tmp_path: Path
+) -> None:
+    before = release(stack)
     source = releases.good_migration(tmp_path, "fleet")
     with Prober(stack) as prober, Producer(stack) as producer:
         wait_for(lambda: prober.result().sent > 100, 60, "requests are sent")
-        run = play.run("deploy", {"app_source": str(source)})
+        play.run("deploy", {"app_source": str(source)})
+        assert release(stack) != before
+        run = play.run("rollback")
+        assert release(stack) == before
         wait_for(lambda: prober.result(since=run.ended).sent > 100, 60, "requests are sent")
     account, seen = producer.account(), prober.result()
     assert not seen.failures, seen

@@ -11,7 +11,7 @@ from condition import readiness
 from fleet import server
 from interruption import Playbooks
 from redis_set import APP, MEMBERS, RedisSet, apart
-from stack import Stack, ansible, recap, wait_for
+from stack import Stack, ansible, ansible_vault, recap, wait_for
 from traffic import Account, Producer, publishing
 
 #: A task that runs when its worker loses Redis may run again: as many as there are processes.
@@ -95,6 +95,25 @@ def test_a_run_after_a_failover_changes_nothing_and_moves_nobody(inventory: str,
     figures = recap(ansible(inventory=inventory).stdout)
     assert {host: each["changed"] for host, each in figures.items()} == dict.fromkeys(figures, 0)
     assert redis.primary() == primary
+
+
+def test_flower_shows_what_is_done_after_a_failover(
+    stack: Stack, redis: RedisSet, play: Playbooks, inventory: str
+) -> None:
+    """Workers tell it of tasks over Redis, and nothing keeps what it does not hear."""
+    secrets = ansible_vault(Path(inventory) / "group_vars/all/vault.yml")
+    login = ("flower", secrets["vault_flower_password"])
+    play.run("failover")
+    redis.wait_until_whole()
+    sent: list[str] = []
+
+    def shown() -> bool:
+        sent.append(stack.send("diagnostics.tasks.sleep", 0, queue="default", wait=None))
+        answers = [stack.get(f"/flower/api/task/info/{task}", auth=login).status_code for task in sent]
+        assert set(answers) <= {200, 404}, answers
+        return 200 in answers
+
+    wait_for(shown, 30, "Flower has heard of a task")
 
 
 def test_with_one_sentinel_less_a_primary_is_replaced(stack: Stack, redis: RedisSet) -> None:
