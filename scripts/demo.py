@@ -128,9 +128,9 @@ def check_port_is_free(port: int) -> None:
     )
 
 
-def container_state() -> tuple[str, int | None]:
+def container_state(name: str = CONTAINER) -> tuple[str, int | None]:
     """Return the container's state ('' when there is none) and the port that it publishes."""
-    found = docker("container", "inspect", CONTAINER, check=False)
+    found = docker("container", "inspect", name, check=False)
     if found.returncode != 0:
         docker("version")  # no container, or no engine: the second is an error
         return "", None
@@ -140,10 +140,10 @@ def container_state() -> tuple[str, int | None]:
     return details["State"]["Status"], int(port) if port else None
 
 
-def run_arguments(settings: Mapping[str, Any], port: int) -> list[str]:
-    """Translate a Molecule platform into the arguments of `docker run`."""
-    arguments = ["--detach", "--pull", "never", "--name", CONTAINER, "--hostname", CONTAINER]
-    arguments += ["--publish", f"127.0.0.1:{port}:443", "--stop-signal", "SIGRTMIN+3"]
+def run_arguments(settings: Mapping[str, Any], name: str, *more: str) -> list[str]:
+    """Translate a Molecule platform into the arguments of `docker run`, more of them among them."""
+    arguments = ["--detach", "--pull", "never", "--name", name, "--hostname", name]
+    arguments += [*more, "--stop-signal", "SIGRTMIN+3"]
     for option, key in (
         ("--cap-add", "capabilities"),
         ("--security-opt", "security_opts"),
@@ -156,19 +156,19 @@ def run_arguments(settings: Mapping[str, Any], port: int) -> list[str]:
     return [*arguments, settings["image"], *settings["command"].split()]
 
 
-def wait_for_systemd() -> None:
+def wait_for_systemd(name: str = CONTAINER) -> None:
     """Wait until the container's systemd has started its units. Raises DemoError after SYSTEMD_SECONDS."""
     deadline = time.monotonic() + SYSTEMD_SECONDS
     while time.monotonic() < deadline:
-        state = docker("exec", CONTAINER, "systemctl", "is-system-running", check=False).stdout.strip()
+        state = docker("exec", name, "systemctl", "is-system-running", check=False).stdout.strip()
         if state == "running":
             return
         if state == "degraded":
-            units = docker("exec", CONTAINER, "systemctl", "--failed", "--plain", "--no-legend").stdout
+            units = docker("exec", name, "systemctl", "--failed", "--plain", "--no-legend").stdout
             names = ", ".join(line.split()[0] for line in units.splitlines())
             raise DemoError(f"systemd in the container is degraded; failed units: {names}. {NEEDS}")
-        if container_state()[0] != "running":
-            last = docker("logs", "--tail", "1", CONTAINER, check=False).stdout.strip() or "nothing"
+        if container_state(name)[0] != "running":
+            last = docker("logs", "--tail", "1", name, check=False).stdout.strip() or "nothing"
             raise DemoError(f"the container ended by itself; its last words: {last}. {NEEDS}")
         time.sleep(0.5)
     raise DemoError(f"systemd in the container did not start within {SYSTEMD_SECONDS} s. {NEEDS}")
@@ -203,7 +203,7 @@ def start_container(port: int) -> None:
         check_port_is_free(port)
         say(f"starting container {CONTAINER}: a bare server with systemd")
         with removed_on_failure():
-            docker("run", *run_arguments(platform(), port))
+            docker("run", *run_arguments(platform(), CONTAINER, "--publish", f"127.0.0.1:{port}:443"))
             wait_for_systemd()
 
 

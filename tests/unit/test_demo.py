@@ -45,12 +45,13 @@ def test_a_taken_port_is_named_with_its_holder_and_a_way_out(monkeypatch: pytest
 
 
 def test_the_container_has_the_settings_of_the_test_servers() -> None:
-    arguments = demo.run_arguments(demo.platform(), 8443)
+    arguments = demo.run_arguments(demo.platform(), "server", "--publish", "127.0.0.1:8443:443")
     pairs = list(pairwise(arguments))
     settings = demo.platform()
     for option, key in (("--cap-add", "capabilities"), ("--volume", "volumes"), ("--tmpfs", "tmpfs")):
         assert [value for name, value in pairs if name == option] == settings[key]
     assert ("--publish", "127.0.0.1:8443:443") in pairs
+    assert ("--name", "server") in pairs
     assert "--privileged" not in arguments
     assert arguments[-2:] == [settings["image"], settings["command"]]
 
