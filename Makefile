@@ -114,9 +114,8 @@ screenshots: setup ## docs/images from the running demo, by headless Chromium
 	@$(BIN)/python scripts/screenshots.py
 
 .PHONY: bench
-bench: engine ## time deploys beside whole runs, and workers with and without the package; results in bench/results
-	@scripts/with_server.sh release bench/deploys.py
-	@scripts/test_app.sh --bench
+bench: engine ## measure runs, deploys and workers beside what they are compared with, into bench/results; BENCH=growth: one
+	@scripts/bench.sh $(BENCH)
 
 .PHONY: sbom
 sbom: setup ## what FILE (default: the sample app's requirements) brings with it, as CycloneDX, in .cache/sbom.json
