@@ -75,7 +75,7 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
 
 .PHONY: unit
 unit: setup ## unit tests, without containers, on all cores
-	@$(BIN)/pytest --numprocesses auto --dist worksteal tests/unit
+	@$(BIN)/pytest --numprocesses auto --dist worksteal --durations 10 tests/unit
 
 .PHONY: test-app
 test-app: setup ## the sample app against real PostgreSQL, Redis, worker and browser
