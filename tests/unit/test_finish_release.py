@@ -95,6 +95,13 @@ def test_a_release_without_manage_py_is_finished(host: Server) -> None:
     assert "\n  python -m django check\n" in host.fails(FINISH, *finishing(host))
 
 
+def test_where_it_does_not_serve_its_urls_are_not_loaded(host: Server) -> None:
+    release = unpack(host, PROJECT_FILES | {"urls.py": "import nowhere\n"})
+    host.run(FINISH, *finishing(host, interface="", entry=""))
+    assert (release / "static/site.css").exists()
+    assert (release / ".complete").exists()
+
+
 def test_static_files_where_the_application_wants_them(host: Server) -> None:
     settings = PROJECT_FILES["settings.py"].replace(
         'os.environ["STATIC_ROOT"]', 'Path(__file__).parent / "public/files"'

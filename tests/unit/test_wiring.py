@@ -248,3 +248,19 @@ def test_the_connections_of_all_programs_are_counted(tmp_path: Path) -> None:
     assert found["work1"]["django_app_database_connections"] == 2 * (
         django["django_app_gunicorn_workers"] + pool["concurrency"] + 5
     )
+
+
+def test_of_hosts_with_the_same_release_and_configuration_one_is_audited(tmp_path: Path) -> None:
+    """Neither one whose generation stays, nor one for another that has a configuration of its own."""
+    draft = fleet().with_(
+        django_app_release_id="one",
+        django_app_configuration_id="{{ 'own' if inventory_hostname == 'work1' else 'shared' }}",
+        generation_is_live="{{ inventory_hostname in ['data', 'web1'] }}",
+    )
+    found = worked_out(draft, tmp_path, "stack_audit_host if not generation_is_live else ''")
+    assert {host: set(each.values()) for host, each in found.items()} == {
+        "data": {""},
+        "web1": {""},
+        "web2": {"web2"},
+        "work1": {"work1"},
+    }
