@@ -1,26 +1,30 @@
 """How long a deploy takes beside a whole run of site.yml, over SSH, on Molecule's server of scenario release.
 
-Usage: deploys.py INVENTORY [ROUNDS]    (3; `make bench BENCH=deploys` makes the server and calls it)
+Usage: deploys.py INVENTORY [ROUNDS]    (scripts/with_server.sh makes the server and calls it)
 
 Every round times each kind of run once, in an order that moves on from round to round, and each starts when
 nothing drains any more. Writes bench/results/deploys.md and .json. Exit status 1 when a limit is not kept.
 """
 
+import json
+import os
+import platform
+import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import testinfra
 
-from common import listed, machine, medians, table, write
 from generations import wait_until_drained
 from interruption import Playbooks
-from plot import bars
 from releases import good
-from servers import WHAT
-from stack import Stack
+from stack import PROJECT, Stack
 
+RESULTS = PROJECT / "bench/results"
 SERVER = "release12"
 DEPLOY_SECONDS = 25.0
 DEPLOY_SHARE = 0.6
@@ -60,19 +64,39 @@ def measure(inventory: str, rounds: int, directory: Path) -> dict[str, list[floa
     return seconds
 
 
-def report(seconds: Mapping[str, list[float]], found: Mapping[str, float]) -> list[str]:
-    """The result in Markdown."""
-    whole = found["site.yml, new code"]
-    rows = [
-        [name, listed(values), found[name], f"{found[name] / whole:.0%}"] for name, values in seconds.items()
-    ]
-    return [
-        "The requirements do not change.",
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "ansible_core": version("ansible-core"),
+        "server": "Debian 12 container on the same machine, over SSH as a user with sudo",
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    medians, where = result["medians"], result["machine"]
+    whole = medians["site.yml, new code"]
+    lines = [
+        "# Deploys",
         "",
-        *table(["Run", "Seconds of each round", "Median", "Of a whole run with new code"], *rows),
+        f"{where['date']}, {where['cores']} cores, {where['memory_gib']} GiB, "
+        f"ansible-core {where['ansible_core']}. {where['server']}. The requirements do not change.",
+        "Only the last column can be compared with other machines. Repeat: `make bench`.",
         "",
-        f"Limits for deploy.yml with new code: {DEPLOY_SECONDS:g} s and {DEPLOY_SHARE:.0%}.",
+        "| Run | Seconds of each round | Median | Of a whole run with new code |",
+        "|---|---|---|---|",
     ]
+    for name, seconds in result["seconds"].items():
+        each = ", ".join(map(str, seconds))
+        lines.append(f"| {name} | {each} | {medians[name]} | {medians[name] / whole:.0%} |")
+    lines += ["", f"Limits for deploy.yml with new code: {DEPLOY_SECONDS:g} s and {DEPLOY_SHARE:.0%}."]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -80,11 +104,14 @@ def main() -> int:
     inventory, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with tempfile.TemporaryDirectory() as directory:
         seconds = measure(inventory, rounds, Path(directory))
-    found = medians(seconds)
-    result = {"machine": machine(WHAT), "seconds": seconds, "medians": found}
-    write("deploys", "Deploys", [rounds], result, report(seconds, found), bars("s", found))
-    deploy = found["deploy.yml, new code"]
-    return int(deploy > DEPLOY_SECONDS or deploy > DEPLOY_SHARE * found["site.yml, new code"])
+    medians = {name: round(statistics.median(values), 1) for name, values in seconds.items()}
+    result = {"machine": machine(), "seconds": seconds, "medians": medians}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "deploys.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / "deploys.md").write_text(report(result))
+    print(report(result))
+    deploy = medians["deploy.yml, new code"]
+    return int(deploy > DEPLOY_SECONDS or deploy > DEPLOY_SHARE * medians["site.yml, new code"])
 
 
 if __name__ == "__main__":
