@@ -257,10 +257,22 @@ def test_of_hosts_with_the_same_release_and_configuration_one_is_audited(tmp_pat
         django_app_configuration_id="{{ 'own' if inventory_hostname == 'work1' else 'shared' }}",
         generation_is_live="{{ inventory_hostname in ['data', 'web1'] }}",
     )
-    found = worked_out(draft, tmp_path, "stack_audit_host if not generation_is_live else ''")
-    assert {host: set(each.values()) for host, each in found.items()} == {
-        "data": {""},
-        "web1": {""},
-        "web2": {"web2"},
-        "work1": {"work1"},
-    }
+    assert audited(draft, tmp_path) == {"web2": "web2", "work1": "work1"}
+
+
+def test_servers_with_a_redis_each_are_audited_each(tmp_path: Path) -> None:
+    """Their configuration is the same: it names the Redis of this host."""
+    draft = fleet().with_groups(redis=["data", "web2"])
+    draft = draft.with_(
+        django_app_release_id="one",
+        django_app_configuration_id="shared",
+        generation_is_live="{{ inventory_hostname == 'data' }}",
+    )
+    assert audited(draft, tmp_path) == {"web1": "web1", "web2": "web2", "work1": "web1"}
+
+
+def audited(draft: Draft, directory: Path) -> dict[str, str]:
+    """Return, of each host whose generation changes, the one that is audited for it."""
+    expression = "stack_audit_host if not generation_is_live else ''"
+    found = worked_out(draft, directory, expression)
+    return {host: value for host, each in found.items() for value in each.values() if value}
