@@ -30,14 +30,9 @@ class Played:
         return sum(figures[figure] for figures in recap(self.output).values())
 
 
-def play(
-    playbook: str | Path,
-    inventory: Path,
-    variables: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Played:
+def play(playbook: str, inventory: Path, variables: Mapping[str, Any] | None = None) -> Played:
     """Run a playbook as a user does. Raises RuntimeError with its output when it fails."""
-    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "--inventory", str(inventory), str(playbook)]
+    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "--inventory", str(inventory), playbook]
     command += ["--extra-vars", json.dumps(dict(variables or {}))]
     begun = time.monotonic()
     done = subprocess.run(
@@ -50,8 +45,7 @@ def play(
             "ANSIBLE_NOCOLOR": "true",
             # A connection is kept by its address, which the server of the next round may have as well.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(inventory.parent),
-        }
-        | dict(environment or {}),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,9 +89,9 @@ def machine(server: str) -> dict[str, Any]:
     }
 
 
-def medians(measured: Mapping[str, Sequence[float]], digits: int = 1) -> dict[str, float]:
+def medians(measured: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The median of each kind."""
-    return {kind: round(statistics.median(values), digits) for kind, values in measured.items()}
+    return {kind: round(statistics.median(values), 1) for kind, values in measured.items()}
 
 
 def table(*rows: Iterable[object]) -> list[str]:

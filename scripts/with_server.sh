@@ -18,4 +18,4 @@ molecule converge -s "$scenario" >"$log" 2>&1 || {
     exit 1
 }
 # What runs playbooks and watches servers for the tests does it here, too.
-PYTHONPATH=tests:scripts python "$program" "$MOLECULE_EPHEMERAL_DIRECTORY/inventory" "$@"
+PYTHONPATH=tests python "$program" "$MOLECULE_EPHEMERAL_DIRECTORY/inventory" "$@"
