@@ -10,12 +10,12 @@ run() {
     case $name in
         deploys) scripts/with_server.sh release bench/deploys.py "$@" ;;
         worker) scripts/test_app.sh --bench "$@" ;;
-        converge | growth)
+        converge | growth | unchanged | workload)
             # What runs playbooks and watches servers for the tests, and the demo's containers, are used here, too.
             PYTHONPATH=tests:scripts .venv/bin/python "bench/$name.py" "$@"
             ;;
         *)
-            echo "bench: there is no '$name'; there are: converge deploys growth worker" >&2
+            echo "bench: there is no '$name'; there are: converge deploys growth unchanged worker workload" >&2
             return 1
             ;;
     esac
@@ -26,7 +26,7 @@ if [ "$#" -gt 0 ]; then
     exit
 fi
 broken=
-for each in converge deploys growth worker; do
+for each in converge unchanged deploys growth worker workload; do
     run "$each" || broken="$broken $each"
 done
 if [ -n "$broken" ]; then

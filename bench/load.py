@@ -1,0 +1,34 @@
+"""Fills a queue, then tells when workers have taken how much of it; on a server, as the application.
+
+Usage: load.py QUEUE COUNT SECONDS     (tasks that sleep so long; bench/workload.py calls it)
+
+Prints "full" when no task was taken yet, then the time (monotonic, as every process on the machine sees it)
+when the first one, a tenth and nine tenths were.
+"""
+
+import sys
+import time
+
+from celery.app.utils import find_app
+
+TASK = "diagnostics.tasks.sleep"
+
+
+def main() -> None:
+    """Fill, then look until nine tenths are gone."""
+    queue, count, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    app = find_app("shop")
+    with app.producer_pool.acquire(block=True) as producer:
+        for _ in range(count):
+            app.send_task(TASK, (seconds,), queue=queue, producer=producer)
+    print("full", flush=True)
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        for left in (count - 1, 0.9 * count, 0.1 * count):
+            while channel.client.llen(queue) > left:
+                time.sleep(0.02)
+            print(time.monotonic(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
