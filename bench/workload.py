@@ -3,14 +3,14 @@
 Usage: workload.py [ROUNDS]     (3; `make bench BENCH=workload` calls it)
 
 The others are Celery's defaults and what articles recommend (bench/reference_settings.py, and the options of
-its worker below), each with the sample app, as many processes as Rootstock's pool, and a Redis of its own.
-Rootstock's is the pool `default` as site.yml makes it. Nobody listens to events: there is no Flower. Of the
-pools only the one that is measured runs.
+their workers below), each with the sample app, its virtual environment, two processes and its own Redis.
+Rootstock's is the pool `default` as site.yml makes it, and some that are made otherwise (LAYOUTS). Nobody
+listens to events: there is no Flower. Of the pools only those that are measured run.
 
-Each round measures, of each: no-op tasks and tasks that wait 20 ms, with a queue that is full when the worker
-starts, without the first and the last tenth; seconds from the start to the first task, and from the signal to
-the end of a worker that is idle. Later rounds measure tasks that wait with a pool made for them. Once each:
-commands that an idle Redis is sent; how long the web takes to accept orders, which it sends to workers.
+Each round measures no-op tasks and tasks that wait 20 ms, whose results are kept where there is a place for
+them, with a queue that is full when the workers start, without the first and the last tenth; seconds from the
+start to the first task, and from the signal to the end of a worker that is idle. Once each: commands that an
+idle Redis is sent; how long the web takes to accept orders, which it sends to workers.
 
 Writes bench/results/workload.md and .json. Exit status 1 when a limit is not kept.
 """
@@ -31,16 +31,34 @@ import testinfra
 
 from common import listed, machine, play, said, table, write
 from plot import bars
-from servers import GROUPS, WHAT, Servers, servers
+from servers import GROUPS, WHAT, servers
 from stack import Stack
 
-OURS, DEFAULTS, ARTICLE = "Rootstock", "Celery's defaults", "articles'"
+OURS, AHEAD, TWO, WAITING = (
+    "Rootstock",
+    "Rootstock, prefetch 8",
+    "Rootstock, two pools of 1",
+    "Rootstock, 16 processes",
+)
+DEFAULTS, ARTICLE = "Celery's defaults", "articles'"
 NO_OP, IO, START, DRAIN = "no-op tasks/s", "20 ms tasks/s", "start, s", "drain, s"
-MADE_FOR_IO = "20 ms tasks/s, pool of 16"
 IO_SECONDS = 0.02
-# Each consumes the queue of its name.
-POOLS = ("critical", "default", "low-priority")
-IO_POOLS = [{"name": name, "queues": [name], "concurrency": 16 if name == "default" else 2} for name in POOLS]
+# As they are by default.
+PLAIN = ("critical", "default", "low-priority")
+POOLS: list[dict[str, Any]] = [
+    *({"name": name, "queues": [name]} for name in PLAIN),
+    {"name": "ahead", "queues": ["default"], "prefetch_multiplier": 8},
+    {"name": "first", "queues": ["default"], "concurrency": 1},
+    {"name": "second", "queues": ["default"], "concurrency": 1},
+    {"name": "waiting", "queues": ["default"], "concurrency": 16},
+]
+# Which pools work on the queue `default` together.
+LAYOUTS = {OURS: ["default"], AHEAD: ["ahead"], TWO: ["first", "second"], WAITING: ["waiting"]}
+# What is measured of whom: how many tasks, how long each waits.
+WORK = {
+    NO_OP: ({OURS: 6000, AHEAD: 6000, TWO: 6000, DEFAULTS: 6000, ARTICLE: 6000}, 0.0),
+    IO: ({OURS: 600, WAITING: 3000, DEFAULTS: 600, ARTICLE: 600}, IO_SECONDS),
+}
 IDLE_SECONDS = 60
 CLIENTS, ORDERS = 4, 600
 
@@ -67,7 +85,7 @@ class Server:
 
     def command(self, kind: str, program: str) -> str:
         """A command that runs a program of the environment as the application's user with its settings."""
-        more = "" if kind == OURS else f"env {self._reference(kind)}"
+        more = f"env {self._reference(kind)}" if kind in OPTIONS else ""
         return (
             f"cd /srv/shop/current && exec runuser -u shop -- env HOME=/srv/shop/shared "
             f"ROOTSTOCK_PURPOSE=WORKER PYTHONPATH={FILES} {ENV} {more} .venv/bin/{program}"
@@ -79,11 +97,13 @@ class Server:
             f"BENCH_REDIS=redis://127.0.0.1:{REDIS_PORT}/0 BENCH_ARTICLE={'yes' if kind == ARTICLE else ''}"
         )
 
-    def worker(self, kind: str, queue: str = "default") -> tuple[str, str]:
-        """The commands that start and stop a worker of a queue."""
-        if kind == OURS:
-            program = f"shop-worker-{queue}.{self.run('cat /srv/shop/generation')}"
-            return f"supervisorctl start {program}", f"supervisorctl stop {program}"
+    def pool(self, name: str) -> tuple[str, str]:
+        """The commands that start and stop the worker of one of Rootstock's pools."""
+        program = f"shop-worker-{name}.{self.run('cat /srv/shop/generation')}"
+        return f"supervisorctl start {program}", f"supervisorctl stop {program}"
+
+    def reference(self, kind: str, queue: str) -> tuple[str, str]:
+        """The commands that start and stop a worker of another configuration."""
         worker = f"celery -A shop worker -n {queue}@%h --queues={queue} {OPTIONS[kind]}"
         unit = f"bench-{queue}"
         # Into a file, as Supervisor does it.
@@ -91,18 +111,22 @@ class Server:
         transient = f"systemd-run --quiet --collect --unit {unit} -p KillMode=mixed {log}"
         return f"{transient} sh -c '{self.command(kind, worker)}'", f"systemctl stop {unit}"
 
+    def workers(self, kind: str) -> list[tuple[str, str]]:
+        """The commands that start and stop each worker that works on the queue `default`."""
+        return [self.reference(kind, "default")] if kind in OPTIONS else list(map(self.pool, LAYOUTS[kind]))
+
     def commands(self, kind: str) -> int:
         """How many commands its Redis has had."""
         ask = f"redis-cli -p {REDIS_PORT} INFO stats"
-        if kind == OURS:
+        if kind not in OPTIONS:
             admin = '. /etc/redis/rootstock.env && REDISCLI_AUTH="$REDIS_ADMIN_PASSWORD"'
             ask = f"{admin} redis-cli --user admin INFO stats"
         return int(self.run(f"{ask} | sed -n 's/^total_commands_processed://p' | tr -d '\\r'"))
 
 
 def work(server: Server, kind: str, count: int, seconds: float) -> dict[str, float]:
-    """Tasks a second, and the seconds of start and drain, of a worker that is started for it."""
-    start, stop = server.worker(kind)
+    """Tasks a second, and the seconds of start and drain, of workers that are started for it."""
+    workers = server.workers(kind)
     load = server.command(kind, f"python -m load default {count} {seconds}")
     with subprocess.Popen(
         ["docker", "exec", server.name, "sh", "-c", load], stdout=subprocess.PIPE, text=True
@@ -111,12 +135,12 @@ def work(server: Server, kind: str, count: int, seconds: float) -> dict[str, flo
         if process.stdout.readline() != "full\n":
             raise RuntimeError(f"{kind}: the queue could not be filled")
         begun = time.monotonic()
-        server.run(start)
+        server.run(" & ".join(start for start, _ in workers) + " & wait")
         first, tenth, most = (float(process.stdout.readline()) for _ in range(3))
     # What is left is done by then: less than a tenth, in as much time as nine took.
     time.sleep((most - tenth) / 4 + 1)
     ended = time.monotonic()
-    server.run(stop)
+    server.run(" & ".join(stop for _, stop in workers) + " & wait")
     return {
         "rate": round(0.8 * count / (most - tenth), 1),
         START: round(first - begun, 2),
@@ -126,7 +150,7 @@ def work(server: Server, kind: str, count: int, seconds: float) -> dict[str, flo
 
 def idle(server: Server, kind: str) -> dict[str, float]:
     """Commands a second to both Redis, while Rootstock's three pools and as many other workers run."""
-    workers = [server.worker(kind, queue) for queue in POOLS]
+    workers = [server.reference(kind, queue) for queue in PLAIN]
     for start, _ in workers:
         server.run(start)
     time.sleep(10)
@@ -155,69 +179,62 @@ def orders(stack: Stack) -> list[float]:
 
 
 @contextmanager
-def deployed(directory: Path) -> Iterator[tuple[Server, Servers]]:
+def deployed(directory: Path) -> Iterator[Server]:
     """A server that site.yml has made, with a second Redis and our files."""
     with servers(directory / "one", [[group for group in GROUPS if group != "flower"]]) as found:
-        play("playbooks/site.yml", found.ssh)
+        play("playbooks/site.yml", found.ssh, {"celery_worker_pools": POOLS})
         server = Server(*found.names)
         server.run(f"mkdir {FILES}")
         for file in ("load.py", "reference_settings.py"):
             said("docker", "cp", f"bench/{file}", f"{server.name}:{FILES}/")
         server.run(f"redis-server --port {REDIS_PORT} --bind 127.0.0.1 --dir {FILES} --daemonize yes")
-        yield server, found
+        yield server
 
 
 def measure(rounds: int, directory: Path) -> dict[str, Any]:
     """All figures."""
-    with deployed(directory) as (server, inventory):
+    with deployed(directory) as server:
         found: dict[str, dict[str, list[float]]] = {}
 
         def note(name: str, kind: str, value: float) -> None:
             found.setdefault(name, {}).setdefault(kind, []).append(value)
             print(f"{name}: {kind}: {value:g}", flush=True)
 
-        kinds = [OURS, DEFAULTS, ARTICLE]
-        workers = [server.worker(OURS, pool) for pool in POOLS]
-        for _, stop in workers:
+        pools = {pool["name"]: server.pool(pool["name"]) for pool in POOLS}
+        for _, stop in pools.values():
             server.run(stop)
         for number in range(rounds):
-            for kind in kinds[number % 3 :] + kinds[: number % 3]:
-                run = work(server, kind, 6000, 0)
-                note(NO_OP, kind, run["rate"])
-                note(START, kind, run[START])
-                note(DRAIN, kind, run[DRAIN])
-                note(IO, kind, work(server, kind, 600, IO_SECONDS)["rate"])
-        for start, _ in workers:
-            server.run(start)
-        asked = {kind: idle(server, kind) for kind in (DEFAULTS, ARTICLE)}
-        stack = Stack(testinfra.get_host(f"docker://{server.name}"), directory)
-        seconds = orders(stack)
-        play("playbooks/deploy.yml", inventory.ssh, {"celery_worker_pools": IO_POOLS})
-        inventory.wait_until_drained()
-        for pool in POOLS:
-            server.run(server.worker(OURS, pool)[1])
-        for _ in range(rounds):
-            note(MADE_FOR_IO, OURS, work(server, OURS, 3000, IO_SECONDS)["rate"])
-            note(MADE_FOR_IO, ARTICLE, work(server, ARTICLE, 600, IO_SECONDS)["rate"])
-    cuts = quantiles(seconds, n=100)
+            for name, (counts, seconds) in WORK.items():
+                turn = number % len(counts)
+                for kind in list(counts)[turn:] + list(counts)[:turn]:
+                    run = work(server, kind, counts[kind], seconds)
+                    note(name, kind, run["rate"])
+                    if name == NO_OP and kind in (OURS, DEFAULTS, ARTICLE):
+                        note(START, kind, run[START])
+                        note(DRAIN, kind, run[DRAIN])
+        for pool in PLAIN:
+            server.run(pools[pool][0])
+        asked = {kind: idle(server, kind) for kind in OPTIONS}
+        took = orders(Stack(testinfra.get_host(f"docker://{server.name}"), directory))
+    cuts = quantiles(took, n=100)
     latency = {"p50": round(1000 * cuts[49], 1), "p99": round(1000 * cuts[98], 1)}
     return {"measured": found, "redis_commands_per_second": asked, "order_ms": latency}
 
 
-def times(values: Mapping[str, list[float]], other: str) -> float:
-    """How many times the other's figure Rootstock's is: the median of the rounds."""
-    return round(median(ours / theirs for ours, theirs in zip(values[OURS], values[other], strict=True)), 2)
+def times(values: Mapping[str, list[float]], ours: str, other: str) -> float:
+    """How many times the other's figure ours is: the median of the rounds."""
+    return round(median(mine / theirs for mine, theirs in zip(values[ours], values[other], strict=True)), 2)
 
 
 def limits(result: Mapping[str, Any]) -> dict[str, bool]:
     """Each limit in words, and whether it is kept."""
     measured, latency = result["measured"], result["order_ms"]
-    no_op, waiting = times(measured[NO_OP], ARTICLE), times(measured[MADE_FOR_IO], ARTICLE)
+    no_op, waiting = times(measured[NO_OP], OURS, ARTICLE), times(measured[IO], WAITING, ARTICLE)
     tail = round(latency["p99"] / latency["p50"], 1)
     asked = result["redis_commands_per_second"][ARTICLE]
     return {
         f"no-op tasks: {no_op:g} x {ARTICLE} (at least {LEAST_NO_OP:g})": no_op >= LEAST_NO_OP,
-        f"tasks that wait, pool made for them: {waiting:g} x {ARTICLE} (at least {LEAST_IO:g})": (
+        f"tasks that wait, 16 processes: {waiting:g} x {ARTICLE} (at least {LEAST_IO:g})": (
             waiting >= LEAST_IO
         ),
         f"an order: p99 is {tail:g} x p50 (at most {MOST_P99:g})": tail <= MOST_P99,
@@ -230,15 +247,15 @@ def limits(result: Mapping[str, Any]) -> dict[str, bool]:
 def report(result: Mapping[str, Any]) -> list[str]:
     """The result in Markdown."""
     rows = [
-        [name, kind, listed(values), round(median(values), 2), "" if kind == OURS else times(kinds, kind)]
+        [name, kind, listed(values), round(median(values), 2), times(kinds, kind, ARTICLE)]
         for name, kinds in result["measured"].items()
         for kind, values in kinds.items()
     ]
     latency = result["order_ms"]
     return [
-        "One worker of two processes at a time, 16 in the pool made for waiting. Nobody listens to events.",
+        "Workers of two processes where nothing else is said, all with hiredis. Nobody listens to events.",
         "",
-        *table(["Figure", "Configuration", "Each round", "Median", "Rootstock's, of it"], *rows),
+        *table(["Figure", "Configuration", "Each round", "Median", f"{ARTICLE} = 1"], *rows),
         "",
         f"{ORDERS} orders through the web, of {CLIENTS} clients without a pause: p50 {latency['p50']} ms, "
         f"p99 {latency['p99']} ms.",
@@ -270,7 +287,7 @@ def main() -> int:
         "/s",
         {
             f"{name}: {kind}": median(values)
-            for name in (NO_OP, IO, MADE_FOR_IO)
+            for name in WORK
             for kind, values in result["measured"][name].items()
         },
     )

@@ -37,15 +37,14 @@ def test_the_slowest_tasks_are_read_with_their_whole_names() -> None:
 
 def test_ratios_are_those_of_each_round() -> None:
     assert converge.ratio({converge.OURS: [20, 90, 30], converge.FLOOR: [10, 30, 20]}) == 2
-    assert (
-        workload.times({workload.OURS: [30, 20, 10], workload.ARTICLE: [10, 10, 10]}, workload.ARTICLE) == 2
-    )
+    rates = {workload.OURS: [30.0, 20, 10], workload.ARTICLE: [10.0, 10, 10]}
+    assert workload.times(rates, workload.OURS, workload.ARTICLE) == 2
 
 
 def test_each_limit_of_the_workload_is_judged() -> None:
     measured = {
         workload.NO_OP: {workload.OURS: [15.0], workload.ARTICLE: [10.0]},
-        workload.MADE_FOR_IO: {workload.OURS: [39.0], workload.ARTICLE: [10.0]},
+        workload.IO: {workload.WAITING: [39.0], workload.ARTICLE: [10.0]},
     }
     asked = {workload.ARTICLE: {workload.OURS: 3.0, workload.ARTICLE: 3.0}}
     order = {"p50": 10.0, "p99": 31.0}
