@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import time
@@ -23,6 +24,8 @@ class Played:
     """A playbook that was run to its end."""
 
     seconds: float
+    #: Of the controller's processor, not of the servers'.
+    processor_seconds: float
     output: str
 
     def total(self, figure: str) -> int:
@@ -30,11 +33,16 @@ class Played:
         return sum(figures[figure] for figures in recap(self.output).values())
 
 
-def play(playbook: str, inventory: Path, variables: Mapping[str, Any] | None = None) -> Played:
+def play(
+    playbook: str | Path,
+    inventory: Path,
+    variables: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Played:
     """Run a playbook as a user does. Raises RuntimeError with its output when it fails."""
-    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "--inventory", str(inventory), playbook]
+    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "--inventory", str(inventory), str(playbook)]
     command += ["--extra-vars", json.dumps(dict(variables or {}))]
-    begun = time.monotonic()
+    begun, used = time.monotonic(), _processor_seconds()
     done = subprocess.run(
         command,
         cwd=PROJECT,
@@ -45,7 +53,8 @@ def play(playbook: str, inventory: Path, variables: Mapping[str, Any] | None = N
             "ANSIBLE_NOCOLOR": "true",
             # A connection is kept by its address, which the server of the next round may have as well.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(inventory.parent),
-        },
+        }
+        | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -55,7 +64,13 @@ def play(playbook: str, inventory: Path, variables: Mapping[str, Any] | None = N
     seconds = time.monotonic() - begun
     if done.returncode != 0:
         raise RuntimeError(f"{playbook} has failed:\n{done.stdout}")
-    return Played(seconds, done.stdout)
+    return Played(seconds, _processor_seconds() - used, done.stdout)
+
+
+def _processor_seconds() -> float:
+    """What all processes have used that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def unchanged(run: Played) -> Played:

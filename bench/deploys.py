@@ -1,117 +1,85 @@
-"""How long a deploy takes beside a whole run of site.yml, over SSH, on Molecule's server of scenario release.
+"""How long a deploy takes beside a whole run of site.yml, over SSH, on one server.
 
-Usage: deploys.py INVENTORY [ROUNDS]    (scripts/with_server.sh makes the server and calls it)
+Usage: deploys.py [ROUNDS]    (3; `make bench BENCH=deploys` calls it)
 
 Every round times each kind of run once, in an order that moves on from round to round, and each starts when
 nothing drains any more. Writes bench/results/deploys.md and .json. Exit status 1 when a limit is not kept.
 """
 
-import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import testinfra
-
-from generations import wait_until_drained
-from interruption import Playbooks
+from common import listed, machine, medians, play, table, write
+from plot import bars
 from releases import good
-from stack import PROJECT, Stack
+from servers import WHAT, servers
 
-RESULTS = PROJECT / "bench/results"
-SERVER = "release12"
 DEPLOY_SECONDS = 25.0
 DEPLOY_SHARE = 0.6
+WHOLE, DEPLOY = "site.yml, new code", "deploy.yml, new code"
 
 # What is timed: name, playbook, whether the code is new.
 KINDS = [
     ("site.yml, nothing new", "site", False),
-    ("site.yml, new code", "site", True),
+    (WHOLE, "site", True),
     ("deploy.yml, nothing new", "deploy", False),
-    ("deploy.yml, new code", "deploy", True),
+    (DEPLOY, "deploy", True),
     ("rollback.yml", "rollback", False),
 ]
 
 
-def measure(inventory: str, rounds: int, directory: Path) -> dict[str, list[float]]:
-    """Seconds of every run by kind. Raises AssertionError or RuntimeError when a run goes wrong."""
-    (directory / "runs").mkdir()
-    playbooks = Playbooks(inventory, directory / "runs")
-    # Asked over the engine's own connection: what is timed is left alone.
-    stack = Stack(testinfra.get_host(f"docker://{SERVER}"), directory)
+def measure(rounds: int, directory: Path) -> dict[str, list[float]]:
+    """Seconds of every run by kind. Raises RuntimeError when a run goes wrong."""
     seconds: dict[str, list[float]] = {name: [] for name, _, _ in KINDS}
-    source = good(directory, "first")
-    playbooks.run("deploy", {"app_source": str(source)})
-    for round_number in range(rounds):
-        for name, playbook, new in KINDS[round_number:] + KINDS[:round_number]:
-            wait_until_drained(stack)
-            if new:
-                source = good(directory, f"{round_number}-{playbook}")
-            run = playbooks.run(playbook, {"app_source": str(source)})
-            if (run.figures["changed"] > 0) != (new or playbook == "rollback"):
-                raise RuntimeError(f"{name} changed what it should not, or nothing:\n{run.output}")
-            seconds[name].append(round(run.seconds, 1))
-            print(f"round {round_number + 1}: {name}: {run.seconds:.1f} s", flush=True)
-            if playbook == "rollback":
-                wait_until_drained(stack)
-                playbooks.run("deploy", {"app_source": str(source)})
+    with ExitStack() as stack:
+        server = stack.enter_context(servers(directory / "one"))
+        source = good(directory, "first")
+        play("playbooks/site.yml", server.ssh, {"app_source": str(good(directory, "before"))})
+        play("playbooks/deploy.yml", server.ssh, {"app_source": str(source)})
+        for number in range(rounds):
+            turn = number % len(KINDS)
+            for name, playbook, new in KINDS[turn:] + KINDS[:turn]:
+                if new:
+                    source = good(directory, f"{number}-{playbook}")
+                server.wait_until_drained()
+                run = play(f"playbooks/{playbook}.yml", server.ssh, {"app_source": str(source)})
+                if (run.total("changed") > 0) != (new or playbook == "rollback"):
+                    raise RuntimeError(f"{name} changed what it should not, or nothing:\n{run.output}")
+                seconds[name].append(round(run.seconds, 1))
+                print(f"round {number + 1}: {name}: {run.seconds:.1f} s", flush=True)
+                if playbook == "rollback":
+                    server.wait_until_drained()
+                    play("playbooks/deploy.yml", server.ssh, {"app_source": str(source)})
     return seconds
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "ansible_core": version("ansible-core"),
-        "server": "Debian 12 container on the same machine, over SSH as a user with sudo",
-    }
-
-
-def report(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    medians, where = result["medians"], result["machine"]
-    whole = medians["site.yml, new code"]
-    lines = [
-        "# Deploys",
-        "",
-        f"{where['date']}, {where['cores']} cores, {where['memory_gib']} GiB, "
-        f"ansible-core {where['ansible_core']}. {where['server']}. The requirements do not change.",
-        "Only the last column can be compared with other machines. Repeat: `make bench`.",
-        "",
-        "| Run | Seconds of each round | Median | Of a whole run with new code |",
-        "|---|---|---|---|",
+def report(seconds: Mapping[str, list[float]], found: Mapping[str, float]) -> list[str]:
+    """The result in Markdown."""
+    rows = [
+        [name, listed(values), found[name], f"{found[name] / found[WHOLE]:.0%}"]
+        for name, values in seconds.items()
     ]
-    for name, seconds in result["seconds"].items():
-        each = ", ".join(map(str, seconds))
-        lines.append(f"| {name} | {each} | {medians[name]} | {medians[name] / whole:.0%} |")
-    lines += ["", f"Limits for deploy.yml with new code: {DEPLOY_SECONDS:g} s and {DEPLOY_SHARE:.0%}."]
-    return "\n".join(lines) + "\n"
+    return [
+        "The requirements do not change.",
+        "",
+        *table(["Run", "Seconds of each round", "Median", "Of a whole run with new code"], *rows),
+        "",
+        f"Limits for deploy.yml with new code: {DEPLOY_SECONDS:g} s and {DEPLOY_SHARE:.0%}.",
+    ]
 
 
 def main() -> int:
     """Exit status: 0 when the limits are kept."""
-    inventory, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as directory:
-        seconds = measure(inventory, rounds, Path(directory))
-    medians = {name: round(statistics.median(values), 1) for name, values in seconds.items()}
-    result = {"machine": machine(), "seconds": seconds, "medians": medians}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "deploys.json").write_text(json.dumps(result, indent=2) + "\n")
-    (RESULTS / "deploys.md").write_text(report(result))
-    print(report(result))
-    deploy = medians["deploy.yml, new code"]
-    return int(deploy > DEPLOY_SECONDS or deploy > DEPLOY_SHARE * medians["site.yml, new code"])
+        seconds = measure(rounds, Path(directory))
+    found = medians(seconds)
+    result = {"machine": machine(WHAT), "seconds": seconds, "medians": found}
+    write("deploys", "Deploys", [rounds], result, report(seconds, found), bars("s", found))
+    return int(found[DEPLOY] > DEPLOY_SECONDS or found[DEPLOY] > DEPLOY_SHARE * found[WHOLE])
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def _inventories(directory: Path, groups: dict[str, Sequence[str]]) -> Servers:
     addresses = dict(zip(groups, inspect.stdout.split(), strict=True))
     connections = {
         "ssh": {
-            "ansible_connection": "ansible.builtin.ssh",
+            # As users have it; and by its whole name Mitogen would not know it.
+            "ansible_connection": "ssh",
             "ansible_ssh_common_args": f'-F "{directory}/ssh_config"',
         },
         "docker": {"ansible_connection": "community.docker.docker"},

@@ -3,6 +3,7 @@
 Usage: unchanged.py [ROUNDS]     (3; `make bench BENCH=unchanged` calls it)
 
 Beside it, in every round, over SSH as well:
+- the same run with Mitogen, where that is installed (docs/performance.md);
 - a play of as many `ping` tasks as the run has: what Ansible itself costs;
 - the second run of the roles in bench/peers.yml, which set up the same services without an application, on a
   server of their own. Without Galaxy they are left out, and their limit is not checked. Roles that are in
@@ -11,6 +12,7 @@ Beside it, in every round, over SSH as well:
 Writes bench/results/unchanged.md and .json. Exit status 1 when the limit is not kept.
 """
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -32,7 +34,13 @@ LIMIT = 0.6
 REQUIREMENTS = PROJECT / "bench/peers.yml"
 ROLES = PROJECT / ".cache/peers"
 SITE = "playbooks/site.yml"
-SSH, DOCKER, PINGS, PEERS = "site.yml over SSH", "site.yml over Docker", "pings over SSH", "peers over SSH"
+SSH, MITOGEN, DOCKER, PINGS, PEERS = (
+    "site.yml over SSH",
+    "site.yml over SSH, Mitogen",
+    "site.yml over Docker",
+    "pings over SSH",
+    "peers over SSH",
+)
 SLOWEST = 10
 
 # One of each thing that Rootstock sets up as well.
@@ -71,6 +79,15 @@ def peers(path: Path) -> Path | None:
     return written(path, vars=PEERS_VARIABLES, pre_tasks=[update], roles=roles)
 
 
+def mitogen() -> dict[str, str] | None:
+    """The environment in which Ansible uses Mitogen; None where it is not installed."""
+    spec = importlib.util.find_spec("ansible_mitogen")
+    if not (spec and spec.submodule_search_locations):
+        return None
+    plugins = Path(spec.submodule_search_locations[0]) / "plugins/strategy"
+    return {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(plugins)}
+
+
 def slowest(output: str) -> list[tuple[str, float]]:
     """Names and seconds of the tasks that ansible.posix.profile_tasks lists at the end of its output."""
     recap = output.partition("TASKS RECAP")[2]
@@ -83,22 +100,25 @@ def measure(stack: ExitStack, rounds: int, directory: Path) -> dict[str, Any]:
     ours = stack.enter_context(servers(directory / "ours"))
     play(SITE, ours.ssh)
     first = unchanged(play(SITE, ours.ssh))
-    kinds: dict[str, tuple[str | Path, Path]] = {
-        SSH: (SITE, ours.ssh),
-        DOCKER: (SITE, ours.docker),
-        PINGS: (pings(directory / "pings.yml", first.total("ok")), ours.ssh),
+    # Playbook, inventory, environment.
+    kinds: dict[str, tuple[str | Path, Path, dict[str, str]]] = {
+        SSH: (SITE, ours.ssh, {}),
+        DOCKER: (SITE, ours.docker, {}),
+        PINGS: (pings(directory / "pings.yml", first.total("ok")), ours.ssh, {}),
     }
-    environment = {"ANSIBLE_ROLES_PATH": str(ROLES)}
-    if playbook := peers(directory / "peers.yml"):
+    if faster := mitogen():
+        kinds[MITOGEN] = (SITE, ours.ssh, faster)
+    if roles := peers(directory / "peers.yml"):
         theirs = stack.enter_context(servers(directory / "theirs"))
-        play(playbook, theirs.ssh, environment=environment)
-        kinds[PEERS] = (playbook, theirs.ssh)
+        kinds[PEERS] = (roles, theirs.ssh, {"ANSIBLE_ROLES_PATH": str(ROLES)})
+        play(roles, theirs.ssh, environment=kinds[PEERS][2])
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     tasks = {}
     for number in range(rounds):
         turn = number % len(kinds)
         for kind in list(kinds)[turn:] + list(kinds)[:turn]:
-            run = unchanged(play(*kinds[kind], environment=environment if kind == PEERS else None))
+            playbook, inventory, environment = kinds[kind]
+            run = unchanged(play(playbook, inventory, environment=environment))
             seconds[kind].append(round(run.seconds, 1))
             tasks[kind] = {"run": run.total("ok"), "skipped": run.total("skipped")}
             print(f"round {number + 1}: {kind}: {run.seconds:.1f} s", flush=True)

@@ -8,9 +8,8 @@ run() {
     name=$1
     shift
     case $name in
-        deploys) scripts/with_server.sh release bench/deploys.py "$@" ;;
         worker) scripts/test_app.sh --bench "$@" ;;
-        converge | growth | unchanged | workload)
+        converge | deploys | growth | unchanged | workload)
             # What runs playbooks and watches servers for the tests, and the demo's containers, are used here, too.
             PYTHONPATH=tests:scripts .venv/bin/python "bench/$name.py" "$@"
             ;;

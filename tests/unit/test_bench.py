@@ -23,7 +23,7 @@ def test_a_bar_in_a_cell_is_no_new_column() -> None:
 
 
 def test_figures_of_all_hosts_are_added() -> None:
-    run = common.Played(1.0, "one : ok=3 changed=1\ntwo : ok=4 changed=0\n")
+    run = common.Played(1.0, 0.5, "one : ok=3 changed=1\ntwo : ok=4 changed=0\n")
     assert (run.total("ok"), run.total("changed")) == (7, 1)
 
 

@@ -20,7 +20,9 @@ ANSWER_SECONDS = 1.0
 
 def active_queues(app: Any, nodes: list[str]) -> dict[str, set[str]]:
     """Return what each node that answers consumes. Raises OperationalError if the broker does not answer."""
-    answers = app.control.inspect(destination=nodes, timeout=ANSWER_SECONDS).active_queues() or {}
+    # Without a limit it would wait for more answers than there are nodes.
+    inspect = app.control.inspect(destination=nodes, timeout=ANSWER_SECONDS, limit=len(nodes))
+    answers = inspect.active_queues() or {}
     return {node: {queue["name"] for queue in queues} for node, queues in answers.items()}
 
 

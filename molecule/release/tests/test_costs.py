@@ -1,0 +1,39 @@
+"""What runs cost, beside what Ansible itself costs in the same minutes: the short form of `make bench`."""
+
+from pathlib import Path
+
+import pytest
+
+import common
+import unchanged
+from generations import wait_until_drained
+from releases import good
+from stack import Stack
+
+PINGS = 30
+# What was measured and half of it again. A slow machine keeps them: each is a ratio of one run to another.
+MOST_PINGS_A_TASK = 2.0
+MOST_RUNS_A_DEPLOY = 1.0
+
+
+@pytest.fixture(scope="module")
+def runs(inventory: str, stack: Stack, sources: Path) -> dict[str, common.Played]:
+    """A deploy of new code, and after it a whole run, which has nothing to do."""
+    variables = {"app_source": str(good(sources, "costs"))}
+    wait_until_drained(stack)
+    deploy = common.play("playbooks/deploy.yml", Path(inventory), variables)
+    assert deploy.total("changed") > 0, deploy.output
+    wait_until_drained(stack)
+    return {"deploy": deploy, "site": common.play("playbooks/site.yml", Path(inventory), variables)}
+
+
+def test_a_task_of_a_run_that_changes_nothing(
+    inventory: str, runs: dict[str, common.Played], tmp_path: Path
+) -> None:
+    site = common.unchanged(runs["site"])
+    pings = common.play(unchanged.pings(tmp_path / "pings.yml", PINGS), Path(inventory))
+    assert site.seconds / site.total("ok") < MOST_PINGS_A_TASK * pings.seconds / PINGS
+
+
+def test_a_deploy(runs: dict[str, common.Played]) -> None:
+    assert runs["deploy"].seconds < MOST_RUNS_A_DEPLOY * runs["site"].seconds
