@@ -11,8 +11,8 @@ from releases import good
 from stack import Stack
 
 PINGS = 30
-# What was measured and half of it again. A slow machine keeps them: each is a ratio of one run to another.
-MOST_PINGS_A_TASK = 2.0
+# What was measured (2.1 and 0.7) and half of it again. A slow machine keeps them: each is a ratio of one run to another.
+MOST_PINGS_A_TASK = 3.0
 MOST_RUNS_A_DEPLOY = 1.0
 
 

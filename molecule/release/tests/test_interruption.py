@@ -22,7 +22,7 @@ from repository import defaults
 from stack import APP, Stack, wait_for
 from traffic import Producer
 
-BOUNDARIES = os.environ.get("RELEASE_BOUNDARIES") or "2"
+BOUNDARIES = os.environ.get("RELEASE_BOUNDARIES") or "1"
 SEED = os.environ.get("RELEASE_SEED") or str(secrets.randbelow(10**6))
 RANDOM_KILLS = 1
 FIRST_TASK = "Take the lock and look at the host"
@@ -57,7 +57,7 @@ def boundaries(whole: Run, wanted: str) -> list[int]:
         begin, end = wanted.split("-")
         return every[int(begin) - 1 : int(end)]
     step = len(every) / int(wanted)
-    return [every[int(number * step)] for number in range(int(wanted))]
+    return [every[int((number + 0.5) * step)] for number in range(int(wanted))]
 
 
 def problems(
