@@ -10,10 +10,9 @@ from generations import wait_until_drained
 from releases import good
 from stack import Stack
 
-PINGS = 30
-# What was measured (2.1 and 0.7) and half of it again. A slow machine keeps them: each is a ratio of one run to another.
-MOST_PINGS_A_TASK = 3.0
-MOST_RUNS_A_DEPLOY = 1.0
+# What was measured, 2.06 and 0.65, and a fifth and half of it again: ratios, which a slow machine keeps.
+MOST_OF_PINGS = 2.5
+MOST_OF_A_RUN = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +26,11 @@ def runs(inventory: str, stack: Stack, sources: Path) -> dict[str, common.Played
     return {"deploy": deploy, "site": common.play("playbooks/site.yml", Path(inventory), variables)}
 
 
-def test_a_task_of_a_run_that_changes_nothing(
-    inventory: str, runs: dict[str, common.Played], tmp_path: Path
-) -> None:
+def test_a_run_that_changes_nothing(inventory: str, runs: dict[str, common.Played], tmp_path: Path) -> None:
     site = common.unchanged(runs["site"])
-    pings = common.play(unchanged.pings(tmp_path / "pings.yml", PINGS), Path(inventory))
-    assert site.seconds / site.total("ok") < MOST_PINGS_A_TASK * pings.seconds / PINGS
+    pings = common.play(unchanged.pings(tmp_path / "pings.yml", site.total("ok")), Path(inventory))
+    assert site.seconds < MOST_OF_PINGS * pings.seconds
 
 
 def test_a_deploy(runs: dict[str, common.Played]) -> None:
-    assert runs["deploy"].seconds < MOST_RUNS_A_DEPLOY * runs["site"].seconds
+    assert runs["deploy"].seconds < MOST_OF_A_RUN * runs["site"].seconds
