@@ -95,20 +95,25 @@ def test_a_wrong_vault_password_fails_before_anything(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_fifty_hosts_take_seconds(tmp_path: Path) -> None:
+def processor_time(inventory: Path) -> float:
+    """Return the seconds of the processor that a run takes, whatever else runs on this machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = play(inventory, "--skip-tags=servers")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_fifty_hosts_cost_little_more_than_a_small_fleet(tmp_path: Path) -> None:
     draft = fleet()
+    small = processor_time(draft.write(tmp_path / "small"))
     workers, web = ([f"{kind}{number}" for number in range(3, 26)] for kind in ("work", "web"))
     for number, name in enumerate([*workers, *web], 30):
         draft.hosts[name] = {"ansible_host": f"192.0.2.{number}"}
     draft = draft.with_groups(web=["web1", "web2", *web], workers=["work1", *workers])
     assert len(draft.hosts) == 50
-    inventory = draft.write(tmp_path / "inventory")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = play(inventory, "--skip-tags=servers")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stdout + done.stderr
-    # Time of the processor: what else runs on this machine does not count.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 15
+    # Measured: 1.4 to 2.3 times. Tables of all hosts that each host worked out anew made it 2.9 to 3.5 times.
+    assert processor_time(draft.write(tmp_path / "large")) < 2.7 * small
 
 
 @pytest.mark.parametrize("options", [(), ("--check", "--limit=one")])

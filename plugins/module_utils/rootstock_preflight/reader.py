@@ -41,7 +41,15 @@ ROLE_CHECKS = (
     RoleCheck("nginx", SITE_GROUPS, ("__nginx_problems",)),
 )
 # Tables of all hosts, so the same at each of them.
-TABLES = ("stack_servers", "stack_apps", "stack_redis_nodes", "stack_postgresql_nodes", "stack_app_hosts")
+TABLES = (
+    "stack_servers",
+    "stack_apps",
+    "stack_redis_clients",
+    "stack_redis_set",
+    "stack_redis_nodes",
+    "stack_postgresql_nodes",
+    "stack_app_hosts",
+)
 # What each host has of its own, and other hosts or the rules ask for. All else is worked out where needed.
 OF_EACH = ("stack_server_hosts", "stack_redis_node", "stack_postgresql_node", "stack_peers")
 # What tells two hosts apart that are otherwise alike, as the hosts of a fleet's group are: who each is. No
