@@ -3,7 +3,7 @@
 Usage: load.py QUEUE COUNT SECONDS     (tasks that sleep so long; bench/workload.py calls it)
 
 Prints "full" when no task was taken yet, then the time (monotonic, as every process on the machine sees it)
-when the first one, a tenth and nine tenths were.
+when the first one, a tenth, nine tenths and all were.
 """
 
 import sys
@@ -15,7 +15,7 @@ TASK = "diagnostics.tasks.sleep"
 
 
 def main() -> None:
-    """Fill, then look until nine tenths are gone."""
+    """Fill, then look until all are gone."""
     queue, count, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     app = find_app("shop")
     with app.producer_pool.acquire(block=True) as producer:
@@ -24,7 +24,7 @@ def main() -> None:
     print("full", flush=True)
     with app.connection_for_read() as connection:
         channel = connection.default_channel
-        for left in (count - 1, 0.9 * count, 0.1 * count):
+        for left in (count - 1, 0.9 * count, 0.1 * count, 0):
             while channel.client.llen(queue) > left:
                 time.sleep(0.02)
             print(time.monotonic(), flush=True)

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -32,7 +33,7 @@ import testinfra
 from common import listed, machine, play, said, table, write
 from plot import bars
 from servers import GROUPS, WHAT, servers
-from stack import Stack
+from stack import Stack, wait_for
 
 OURS, AHEAD, TWO, WAITING = (
     "Rootstock",
@@ -115,13 +116,20 @@ class Server:
         """The commands that start and stop each worker that works on the queue `default`."""
         return [self.reference(kind, "default")] if kind in OPTIONS else list(map(self.pool, LAYOUTS[kind]))
 
+    def redis(self, kind: str, command: str) -> str:
+        """What a command to its Redis, as the one who may do all, answers."""
+        if kind in OPTIONS:
+            return self.run(f"redis-cli -p {REDIS_PORT} {command}")
+        admin = '. /etc/redis/rootstock.env && REDISCLI_AUTH="$REDIS_ADMIN_PASSWORD"'
+        return self.run(f"{admin} redis-cli --user admin {command}")
+
     def commands(self, kind: str) -> int:
         """How many commands its Redis has had."""
-        ask = f"redis-cli -p {REDIS_PORT} INFO stats"
-        if kind not in OPTIONS:
-            admin = '. /etc/redis/rootstock.env && REDISCLI_AUTH="$REDIS_ADMIN_PASSWORD"'
-            ask = f"{admin} redis-cli --user admin INFO stats"
-        return int(self.run(f"{ask} | sed -n 's/^total_commands_processed://p' | tr -d '\\r'"))
+        return int(self.redis(kind, "INFO stats | sed -n 's/^total_commands_processed://p' | tr -d '\\r'"))
+
+    def all_done(self, kind: str) -> bool:
+        """Whether no worker holds a message: kombu keeps an index of those, gone with the last one."""
+        return not self.redis(kind, "--scan --pattern '*unacked_index*'")
 
 
 def work(server: Server, kind: str, count: int, seconds: float) -> dict[str, float]:
@@ -136,9 +144,8 @@ def work(server: Server, kind: str, count: int, seconds: float) -> dict[str, flo
             raise RuntimeError(f"{kind}: the queue could not be filled")
         begun = time.monotonic()
         server.run(" & ".join(start for start, _ in workers) + " & wait")
-        first, tenth, most = (float(process.stdout.readline()) for _ in range(3))
-    # What is left is done by then: less than a tenth, in as much time as nine took.
-    time.sleep((most - tenth) / 4 + 1)
+        first, tenth, most, _ = (float(process.stdout.readline()) for _ in range(4))
+    wait_for(partial(server.all_done, kind), 60, f"the workers of {kind} have done all tasks")
     ended = time.monotonic()
     server.run(" & ".join(stop for _, stop in workers) + " & wait")
     return {

@@ -18,7 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from watchdog_worker import IDLE_SECONDS, Broker, Heartbeat, Process, answers, read_heartbeat, symptom
+from watchdog_worker import (
+    FRESH_SECONDS,
+    IDLE_SECONDS,
+    Broker,
+    Heartbeat,
+    Process,
+    answers,
+    read_heartbeat,
+    symptom,
+)
 
 SOCKET_URL = "unix:///var/run/supervisor.sock"
 # supervisor-apply's: while it changes what should run, it starts programs itself.
@@ -205,7 +214,7 @@ class Watchdog:
         """Note which of the workers' brokers answer."""
         brokers = {heartbeat.broker for heartbeat in heartbeats if heartbeat.broker}
         # Where a worker has been answered there is no need to ask.
-        answered = {item.broker for item in heartbeats if item.polled and now - item.polled < LOOK_SECONDS}
+        answered = {item.broker for item in heartbeats if item.polled and now - item.polled < FRESH_SECONDS}
         before = {} if late else self.answering
         self.answering = {}
         for broker in sorted(brokers):

@@ -19,9 +19,9 @@ HEARTBEAT_BYTES = 65536
 
 # A worker writes every 2 s, and the event loop's timer runs as often: thirty in a row are no busy host.
 STUCK_SECONDS = 60.0
-# What a heartbeat says of its worker holds for five times its interval.
+# What a heartbeat says of its worker, and that Redis has answered it, holds for five times its interval.
 FRESH_SECONDS = 10.0
-# Redis answers the request for tasks at least each second.
+# Redis answers the request for tasks every four seconds at least.
 IDLE_SECONDS = 30.0
 # Celery waits up to 30 s between two attempts to connect (kombu's interval_max).
 RECONNECT_SECONDS = 45.0

@@ -12,6 +12,7 @@ short one.
 
 import logging
 import time
+from math import inf
 from typing import Any
 
 import kombu
@@ -24,7 +25,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from rootstock_worker.envelope import DELIVERIES
 from rootstock_worker.holders import Holder, give_back, recover, time_of
-from rootstock_worker.taking import FULL_SECONDS, State, Taking
+from rootstock_worker.taking import FULL_SECONDS, WAIT_SECONDS, State, Taking
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,8 @@ class Guard(Taking):
                 State.holder.unacked_key,
                 State.holder.unacked_index_key,
             )
+            # By this kombu tells that an answer is overdue.
+            self.brpop_timeout = WAIT_SECONDS
 
     def recover(self) -> None:
         """Put back what nobody works on."""
@@ -143,10 +146,11 @@ class Guard(Taking):
         self._nobody_died = True
         try:
             with self.conn_or_acquire() as client:
-                newest = time_of(client) - seconds if seconds else "+inf"
-                held = client.zrange(keys[1], newest, 0, desc=True, byscore=True)
-                tags = {bytes_to_str(tag) for tag in held} - known
-                count = sum(give_back(self, client, keys, tag) for tag in sorted(tags))
+                held = client.zrange(keys[1], 0, -1, withscores=True)
+                unknown = {bytes_to_str(tag): since for tag, since in held if bytes_to_str(tag) not in known}
+                newest = time_of(client) - seconds if unknown and seconds else inf
+                tags = sorted(tag for tag, since in unknown.items() if since <= newest)
+                count = sum(give_back(self, client, keys, tag) for tag in tags)
         finally:
             self._nobody_died = False
         if count:

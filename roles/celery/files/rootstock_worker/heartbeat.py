@@ -1,9 +1,9 @@
 """Proof that a worker consumes, in a file that the watchdog of the host reads.
 
 A worker that answers a ping may consume nothing: ping goes through another connection. What proves it is the
-broker's answer to the wait for a message, which comes at least each second, and a running event loop, or no
-room for another task. Times are those of CLOCK_MONOTONIC, which all processes of a host share and which no
-change of the clock moves.
+broker's answer to the wait for a message, which comes after four seconds when no message does, and a running
+event loop, or no room for another task. Times are those of CLOCK_MONOTONIC, which all processes of a host
+share and which no change of the clock moves.
 """
 
 # Celery has no types.

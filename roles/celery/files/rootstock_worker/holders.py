@@ -115,31 +115,35 @@ def time_of(client: Any) -> float:
 def recover(channel: Any, client: Any, own: Holder, visibility_timeout: float) -> dict[str, int]:
     """Put back what nobody works on; returns how many messages of which holder.
 
-    `own` is registered anew each time: Redis may have come back without the last second.
+    `own` is registered again if Redis does not know it: it may have come back without the last second.
     """
-    client.sadd(HOLDERS, str(own))
+    names = set(map(bytes_to_str, client.smembers(HOLDERS)))
+    if str(own) not in names:
+        client.sadd(HOLDERS, str(own))
     given_back: dict[str, int] = {}
-    until = time_of(client) - visibility_timeout
-    for name in sorted(map(bytes_to_str, client.smembers(HOLDERS))):
+    for name in sorted(names):
         holder = Holder.parse(name)
         if holder.lives_for(own):
             continue
         dead = holder.is_dead_for(own)
         keys = holder.unacked_key, holder.unacked_index_key
-        count = _give_back_all(channel, client, keys, None if dead else until)
+        count = _give_back_all(channel, client, keys, 0 if dead else visibility_timeout)
         if count:
             given_back[name] = count
         if dead and not client.hlen(holder.unacked_key):
             client.srem(HOLDERS, name)
     # Of a worker that had not loaded this package.
     keys = UNACKED, UNACKED_INDEX
-    if count := _give_back_all(channel, client, keys, until):
+    if count := _give_back_all(channel, client, keys, visibility_timeout):
         given_back[UNACKED] = count
     return given_back
 
 
-def _give_back_all(channel: Any, client: Any, keys: tuple[str, str], until: float | None) -> int:
-    """Put back what was delivered until that time (seconds since 1970), everything for None."""
+def _give_back_all(channel: Any, client: Any, keys: tuple[str, str], seconds: float) -> int:
+    """Put back what was delivered so long ago or longer."""
+    if not client.zrange(keys[1], 0, 0):
+        return 0
+    until = time_of(client) - seconds if seconds else "+inf"
     # The newest first: each is put where the next one is taken, so the oldest ends up first.
-    tags = client.zrange(keys[1], "+inf" if until is None else until, 0, desc=True, byscore=True)
+    tags = client.zrange(keys[1], until, 0, desc=True, byscore=True)
     return sum(give_back(channel, client, keys, bytes_to_str(tag)) for tag in tags)

@@ -6,8 +6,9 @@ that waits, with every connection that is cut without an end. Here one script ta
 the keys of the holder, and the wait takes nothing: BLMOVE from the end of a list to the end of the same list.
 So an answer that never arrives leaves the message where the holder, or whoever finds it dead, gives it back.
 
-BLMOVE waits for one list. A worker of several queues waits for each of them in turn, and looks at all in
-between, so that in an idle worker a task of the next queue may begin that much later.
+BLMOVE waits for one list, and nobody tells who waits of a message in another one. So a worker looks at all
+lists whenever it has waited in vain. One of several queues waits for each of them in turn, shortly; one of a
+single queue waits longer, because only messages with a priority have lists of their own.
 """
 
 # kombu has no types, and a mixin of its channels does not say what it is mixed into.
@@ -63,8 +64,10 @@ return false
 """
 #: How long nothing is taken from a Redis that has refused to note or to keep it.
 FULL_SECONDS = 5.0
-#: How long an idle worker of one queue does not look whether a message with a priority has come.
-LOOK_SECONDS = 4.0
+#: How long an idle worker of one queue waits before it looks whether a message with a priority has come.
+WAIT_SECONDS = 4.0
+#: How long one of several queues waits for each of them.
+TURN_SECONDS = 0.5
 
 
 class State:
@@ -79,13 +82,14 @@ class State:
 
 
 class Taking:
-    """For a channel of kombu's: two commands in the place of BRPOP, what comes after it is kombu's own."""
+    """For a channel of kombu's: three commands in the place of BRPOP, what comes after it is kombu's own.
 
-    #: Which of the two was sent last: EVAL or BLMOVE.
+    EVAL takes, while there is something; BLMOVE waits; EXISTS looks whether to take or to wait again.
+    """
+
+    #: Which of them was sent last, and which is the next.
     _asked = ""
-    #: Whether there was nothing at the last look, and when that was (time.monotonic()).
-    _empty = False
-    _looked = 0.0
+    _next = "EVAL"
     #: How often it has waited: the queues take turns.
     _waits = 0
     #: Whether an answer may have been lost with a connection.
@@ -106,16 +110,18 @@ class Taking:
                 # It is tried again at kombu's interval.
                 logger.error("what the lost connection had brought cannot be given back now: %s", error)
         prefix = self.global_keyprefix
-        if self._empty:
+        lists = [prefix + self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+        if self._next == "BLMOVE":
             self._waits += 1
             queue = prefix + self._q_for_pri(queues[self._waits % len(queues)], 0)
-            seconds = (timeout or self.brpop_timeout or 1) / (1 if len(queues) == 1 else 2)
+            seconds = WAIT_SECONDS if len(queues) == 1 else TURN_SECONDS
             command = ["BLMOVE", queue, queue, "RIGHT", "RIGHT", seconds]
+        elif self._next == "EXISTS":
+            command = ["EXISTS", *lists]
         else:
-            keys = [self.unacked_key, self.unacked_index_key]
-            keys += [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
-            command = ["EVAL", TAKE, len(keys), *(prefix + key for key in keys)]
-        self._asked = str(command[0])
+            keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, *lists]
+            command = ["EVAL", TAKE, len(keys), *keys]
+        self._asked = self._next
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
         self.client.connection.send_command(*command)
@@ -132,6 +138,12 @@ class Taking:
     def _on_connection_disconnect(self, connection: Any) -> None:
         self._in_doubt = True
         super()._on_connection_disconnect(connection)
+
+    def close(self) -> None:
+        """Close without the answer to a wait, which has taken nothing: kombu would stay until it has come."""
+        if self._in_poll and not self.answer_on_its_way():
+            self._in_poll.disconnect()
+        super().close()
 
     def answer_on_its_way(self) -> bool:
         """Whether the script was sent and its answer was not read."""
@@ -157,7 +169,7 @@ class Taking:
                 # It is an answer: another worker would hear the same.
                 State.polled = time.monotonic()
                 if self._asked == "BLMOVE" and str(error).startswith("OOM"):
-                    self._empty = False
+                    self._next = "EVAL"
                     self.pause(1)
                     return None
                 raise
@@ -169,12 +181,9 @@ class Taking:
 
     def _understood(self, found: Any) -> tuple[str, bytes | str] | None:
         """Return what BRPOP would have answered."""
-        if self._asked == "BLMOVE":
-            idle_for = time.monotonic() - self._looked
-            self._empty = found is None and len(self.active_queues) == 1 and idle_for < LOOK_SECONDS
-            return None
-        self._looked, self._empty = time.monotonic(), not found
-        if not found:
+        in_vain = "EXISTS" if self._asked == "BLMOVE" else "BLMOVE"
+        self._next = "EVAL" if found else in_vain
+        if not found or self._asked != "EVAL":
             return None
         key, item, tag, taken = found
         return self._accepted(bytes_to_str(key), item, bytes_to_str(tag), bool(taken))
