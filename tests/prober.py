@@ -29,7 +29,7 @@ class Request:
     fresh: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """One request that has ended. Status 0: there was no answer, `detail` says why."""
 
@@ -41,7 +41,7 @@ class Answer:
     status: int
     detail: str = ""
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         when = datetime.fromtimestamp(self.due).strftime("%H:%M:%S.%f")[:-3]
         connection = "new" if self.request.fresh else "kept"
         return (
@@ -50,7 +50,7 @@ class Answer:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Traffic:
     """The requests of a span of time."""
 
@@ -91,13 +91,13 @@ class Traffic:
     def p99(self) -> float:
         return self.milliseconds(99)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         figures = (
             f"{self.sent} requests, {self.rate:.1f}/s: {len(self.non_2xx)} not 2xx, {len(self.errors)} "
             f"without an answer; p50 {self.p50:.0f} ms, p99 {self.p99:.0f} ms, "
             f"longest {self.milliseconds(100):.0f} ms"
         )
-        return "\n  ".join([figures, *map(str, self.failures[:10])])
+        return "\n  ".join([figures, *map(repr, self.failures[:10])])
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
