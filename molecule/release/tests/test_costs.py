@@ -10,7 +10,7 @@ from generations import wait_until_drained
 from releases import good
 from stack import Stack
 
-# What was measured, 2.06 and 0.65, and a fifth and half of it again: ratios, which a slow machine keeps.
+# Measured: 1.7 to 2.1, and 0.65. The limits are a fifth and half as much again; a slow machine keeps ratios.
 MOST_OF_PINGS = 2.5
 MOST_OF_A_RUN = 1.0
 
