@@ -126,6 +126,10 @@ def test_another_version_of_the_runtime_package_is_another_worker() -> None:
 def test_events_are_sent_only_where_somebody_listens(events: bool) -> None:
     words = shlex.split(programs(celery_task_events=events)["shop-worker-default.{generation}"]["command"])
     assert ("-E" in words) is events
+    # What a worker tells of itself every two seconds.
+    assert [word for word in words if word in ("--without-heartbeat", "--without-gossip")] == (
+        [] if events else ["--without-heartbeat", "--without-gossip"]
+    )
 
 
 def test_a_host_runs_what_is_enabled_on_it() -> None:
