@@ -108,7 +108,7 @@ def test_a_message_without_acknowledgement_is_not_held(stage: Stage) -> None:
 
 
 def commands_of_an_idle_worker(stage: Stage, hardened: bool) -> dict[str, int]:
-    """What Redis was asked in twelve seconds; each second this worker looks for dead ones, with or without."""
+    """What Redis was asked in twelve seconds; the victim looks for dead workers each second."""
     worker = stage.worker(hardened=hardened)
     time.sleep(2)
     client = stage.server.client(0)
