@@ -26,6 +26,12 @@ class RedisSet:
         admin = '. /etc/redis/rootstock.env && REDISCLI_AUTH="$REDIS_ADMIN_PASSWORD" redis-cli --user admin'
         return self.hosts[name].check_output(f"{admin} --tls --cacert /etc/redis/tls/redis.crt {command}")
 
+    def ask_sentinel(self, name: str, command: str) -> str:
+        """Speak to the Sentinel of one of them."""
+        login = '. /etc/redis/sentinel.env && REDISCLI_AUTH="$SENTINEL_PASSWORD" redis-cli --no-auth-warning'
+        where = f"-h {MEMBERS[name]} -p 26379 --tls --cacert /etc/redis/tls/members.crt"
+        return self.hosts[name].check_output(f"{login} {where} SENTINEL {command}")
+
     def role(self, name: str) -> str:
         """Return what a member says that it is: master or slave; empty if it does not answer."""
         admin = '. /etc/redis/rootstock.env && REDISCLI_AUTH="$REDIS_ADMIN_PASSWORD" redis-cli --user admin'

@@ -136,6 +136,35 @@ def test_with_one_sentinel_less_a_primary_is_replaced(stack: Stack, redis: Redis
     assert_nothing_lost(producer.account())
 
 
+def test_a_failover_whose_sentinel_dies_is_tried_again(stack: Stack, redis: RedisSet) -> None:
+    """By the two that are left, although both have just voted."""
+    primary = redis.primary()
+    restarts = "systemctl show --property NRestarts --value redis-sentinel"
+    before = {name: host.check_output(restarts) for name, host in redis.hosts.items()}
+    for name in MEMBERS:
+        redis.ask_sentinel(name, "SIMULATE-FAILURE crash-after-election")
+
+    def elected() -> str:
+        return next((name for name in MEMBERS if redis.hosts[name].check_output(restarts) != before[name]), "")
+
+    with Producer(stack, in_place=True) as producer:
+        publishing(producer)
+        redis.hosts[primary].check_output("systemctl stop redis-server")
+        dead = wait_for(elected, 15, "a Sentinel has been elected and has died of it")
+        redis.hosts[dead].check_output("systemctl stop redis-sentinel")
+        try:
+            for name in set(MEMBERS) - {dead}:
+                redis.ask_sentinel(name, "SIMULATE-FAILURE help")
+            redis.wait_for_another(primary)
+            publishing(producer)
+        finally:
+            redis.hosts[dead].check_output("systemctl start redis-sentinel")
+            redis.hosts[primary].check_output("systemctl start redis-server")
+    redis.wait_until_whole()
+    print(f"no publish was acknowledged for {longest_gap(producer):.1f} s")
+    assert_nothing_lost(producer.account())
+
+
 def test_a_primary_that_is_cut_off_is_replaced(stack: Stack, redis: RedisSet) -> None:
     primary = redis.primary()
     others = [name for name in (*MEMBERS, APP) if name != primary]
