@@ -145,7 +145,9 @@ def test_a_failover_whose_sentinel_dies_is_tried_again(stack: Stack, redis: Redi
         redis.ask_sentinel(name, "SIMULATE-FAILURE crash-after-election")
 
     def elected() -> str:
-        return next((name for name in MEMBERS if redis.hosts[name].check_output(restarts) != before[name]), "")
+        return next(
+            (name for name in MEMBERS if redis.hosts[name].check_output(restarts) != before[name]), ""
+        )
 
     with Producer(stack, in_place=True) as producer:
         publishing(producer)
