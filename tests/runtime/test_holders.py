@@ -91,6 +91,16 @@ def test_no_child_outlives_its_worker(stage: Stage, whole: bool) -> None:
     assert stage.done("orphan") == 0
 
 
+def test_a_child_that_has_had_its_tasks_is_replaced_at_once(stage: Stage) -> None:
+    """Celery itself mostly notices the end of a child when it looks, which is every five seconds."""
+    stage.worker(VICTIM_TASKS_PER_CHILD="1")
+    begun = time.monotonic()
+    stage.python("from victim import record; [record.delay('short-lived') for _ in range(11)]")
+    wait_for(lambda: stage.done("short-lived") == 11, 60, "all have run")
+    # The process that publishes takes part of it.
+    assert time.monotonic() - begun < 10
+
+
 def test_what_was_not_begun_goes_back_when_a_worker_ends(stage: Stage) -> None:
     stage.environment["ROOTSTOCK_DRAIN_SECONDS"] = "1"
     worker = stage.worker(concurrency=1)
@@ -232,14 +242,33 @@ def test_a_full_redis_does_not_end_a_worker_or_lose_what_it_takes(stage: Stage, 
     stage.send("record", "third")
     server.client(0).config_set("maxmemory", 1)
     try:
-        wait_for(lambda: stage.done("second"), 20, "what it takes meanwhile is run")
+        wait_for(lambda: stage.begun("second"), 20, "what is done makes room for the next one")
+        assert stage.held() == 1
+        wait_for(lambda: stage.done("third"), 20, "what it takes meanwhile is run")
+    finally:
+        server.client(0).config_set("maxmemory", 0)
+    assert [stage.begun(key) for key in ("first", "second", "third")] == [1, 1, 1]
+    assert worker.process.poll() is None
+    wait_for(lambda: stage.held() == 0, 5, "all is acknowledged")
+
+
+def test_what_a_full_redis_refuses_to_note_is_run_all_the_same(stage: Stage, server: Broker) -> None:
+    """Of a worker that has acknowledged nothing just now, which would have made room."""
+    worker = stage.worker()
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    for key in ("first", "second", "third"):
+        stage.send("record", key)
+    server.client(0).config_set("maxmemory", 1)
+    try:
+        os.kill(worker.process.pid, signal.SIGCONT)
         worker.says("it is run all the same")
+        wait_for(lambda: stage.done("second"), 20, "what it takes meanwhile is run")
     finally:
         server.client(0).config_set("maxmemory", 0)
     wait_for(lambda: stage.done("third"), 20, "it goes on")
     assert [stage.begun(key) for key in ("first", "second", "third")] == [1, 1, 1]
     assert worker.process.poll() is None
-    assert stage.held() == 0
+    wait_for(lambda: stage.held() == 0, 5, "all is acknowledged")
 
 
 def test_without_the_package_a_full_redis_ends_the_worker(stage: Stage, server: Broker) -> None:

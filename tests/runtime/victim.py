@@ -38,6 +38,9 @@ if seconds := os.environ.get("VICTIM_TICK"):
         "tick": {"task": "victim.record", "args": ["tick"], "schedule": float(seconds)}
     }
 
+if count := os.environ.get("VICTIM_TASKS_PER_CHILD"):
+    SETTINGS["worker_max_tasks_per_child"] = int(count)
+
 app = Celery("victim")
 # Django's way is another one inside Celery: a setting that is assigned later has no effect there.
 if os.environ.get("VICTIM_NAMESPACE"):

@@ -11,6 +11,7 @@ short one.
 # mypy: disable-error-code="misc, attr-defined"
 
 import logging
+import threading
 import time
 from math import inf
 from typing import Any
@@ -39,6 +40,11 @@ RETRY_SECONDS = 2.0
 def running() -> set[str]:
     """Return the delivery tags of the tasks that run in this worker."""
     return {request.message.delivery_tag for request in tuple(state.active_requests)}
+
+
+def is_ending() -> bool:
+    """Whether this worker has been told to end."""
+    return state.should_stop is not None or state.should_terminate is not None
 
 
 class QoS(redis.QoS):
@@ -70,6 +76,14 @@ class QoS(redis.QoS):
             self.channel.pause(FULL_SECONDS)
             virtual.QoS.append(self, message, delivery_tag)
 
+    def ack(self, delivery_tag: str) -> None:
+        """At the end of the event loop's turn; at once where there is no loop, or it will not come round again."""
+        if threading.get_ident() == State.loop and not is_ending():
+            State.done.append(delivery_tag)
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().ack(delivery_tag)
+
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         """Without a transaction: a tag in the index alone is forgotten by whoever gives messages back."""
         if pipe is None:
@@ -79,7 +93,7 @@ class QoS(redis.QoS):
 
     def restore_unacked(self, client: Any = None) -> None:
         """Of a lost connection: what runs goes on, and is acknowledged by another one."""
-        if state.should_stop is None and state.should_terminate is None:
+        if not is_ending():
             for tag in running():
                 self._delivered.pop(tag, None)
         super().restore_unacked(client)
@@ -141,6 +155,7 @@ class Guard(Taking):
         if any(channel.answer_on_its_way() for channel in channels):
             self._in_doubt = True
             return
+        self.acknowledge()
         known = running().union(*(channel.qos._delivered for channel in channels))
         keys = State.holder.unacked_key, State.holder.unacked_index_key
         self._nobody_died = True
@@ -162,6 +177,12 @@ class Guard(Taking):
             self.give_back_unknown()
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        # No script will come. When the connection is lost, this is done once there is another one.
+        if is_ending():
+            self.acknowledge()
+        return super()._basic_cancel(consumer_tag)
+
     def close(self) -> None:
         self._nobody_died = True
         super().close()
@@ -173,11 +194,29 @@ class Guard(Taking):
         super()._do_restore_message(payload, *args, **kwargs)
 
 
+class Poller(redis.MultiChannelPoller):
+    """Sends the scripts at the beginning of each turn of the event loop, before it waits."""
+
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        State.loop = threading.get_ident()
+        for channel in tuple(self._channels):
+            channel.acknowledge()
+
+
+class Polled:
+    """For a transport of kombu's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
+
+
 class Channel(Guard, redis.Channel):
     """A channel of redis:// and rediss://."""
 
 
-class Transport(redis.Transport):
+class Transport(Polled, redis.Transport):
     Channel = Channel
 
 
@@ -185,7 +224,7 @@ class SentinelChannel(Guard, redis.SentinelChannel):
     """A channel of sentinel://."""
 
 
-class SentinelTransport(redis.SentinelTransport):
+class SentinelTransport(Polled, redis.SentinelTransport):
     Channel = SentinelChannel
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 from typing import Any
 
+from billiard import pool as billiard_pool
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
 from celery.signals import worker_init, worker_process_init
@@ -18,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 #: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 PR_SET_PDEATHSIG = 1
+#: After a child has closed its pipe.
+LOOK_AGAIN_SECONDS = (0.01, 0.1, 1.0)
+#: Between two looks of a child that ends whether its worker has read all its results, and how many there are
+#: at most. billiard's are 0.1 s and 300: the worker mostly needs a millisecond.
+RESULTS_READ_SECONDS, RESULTS_READ_LOOKS = 0.005, 6000
 
 
 def die_with_parent(**_: object) -> None:
@@ -73,6 +79,16 @@ def keep_busy(pool: Any) -> None:
 class Pool(AsynPool):
     """Celery's pool of processes. It is told to flush when the connection is lost, too, which is no end."""
 
+    def _event_process_exit(self, hub: Any, proc: Any) -> None:
+        """Look again a few times. Celery looks once, when the child's pipe is closed, and then in five seconds.
+
+        The kernel closes the pipe a moment before one can see that the child has ended, so mostly nothing was
+        done in that time, nor what the child had been given last: https://github.com/celery/celery/issues/9588
+        """
+        super()._event_process_exit(hub, proc)
+        for seconds in LOOK_AGAIN_SECONDS:
+            hub.call_later(seconds, self.maintain_pool)
+
     def flush(self) -> None:
         if state.should_stop is not None:
             count_as_begun(self)
@@ -83,5 +99,7 @@ class Pool(AsynPool):
 def install() -> None:
     """Ask for all of it in each worker."""
     TaskPool.Pool = Pool
+    billiard_pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL = RESULTS_READ_SECONDS
+    billiard_pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = RESULTS_READ_LOOKS
     worker_process_init.connect(die_with_parent, weak=False)
     worker_init.connect(requeue_on_worker_lost, weak=False)

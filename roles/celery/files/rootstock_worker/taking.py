@@ -6,6 +6,10 @@ that waits, with every connection that is cut without an end. Here one script ta
 the keys of the holder, and the wait takes nothing: BLMOVE from the end of a list to the end of the same list.
 So an answer that never arrives leaves the message where the holder, or whoever finds it dead, gives it back.
 
+The same script acknowledges what was done since the last one, so a busy worker has one exchange with Redis for
+each task, and never stands still for it. Nothing waits for a script to come: what none has taken along is
+acknowledged by itself before the event loop waits again.
+
 BLMOVE waits for one list, and nobody tells who waits of a message in another one. So a worker looks at all
 lists whenever it has waited in vain. One of several queues waits for each of them in turn, shortly; one of a
 single queue waits longer, because only messages with a priority have lists of their own.
@@ -16,7 +20,7 @@ single queue waits longer, because only messages with a priority have lists of t
 
 import logging
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import ResponseError
@@ -27,14 +31,20 @@ from rootstock_worker.holders import Holder
 
 logger = logging.getLogger(__name__)
 
-#: Keys: the holder's hash and index, then the queues in their order. When it was taken is Redis' own time.
+#: Keys: the holder's hash and index, then the queues in their order. Arguments: the tags of what is done.
+#: When a message was taken is Redis' own time.
 #: Answers nil, or the queue, the entry, its tag if it was noted ("" if not), and 1 if it was taken.
 #: What is no message stays where it is, because there is nothing to note it by. A Redis that is full refuses
-#: to note (the first writing command, so that nothing is done by halves), and gives the message all the same.
+#: to note (before the queue is touched, so that nothing is done by halves), and gives the message all the same.
 TAKE = """
 local function text(of, name)
   local value = type(of) == 'table' and of[name]
   return type(value) == 'string' and value
+end
+for from = 1, #ARGV, 1000 do
+  local to = math.min(from + 999, #ARGV)
+  redis.call('HDEL', KEYS[1], unpack(ARGV, from, to))
+  redis.call('ZREM', KEYS[2], unpack(ARGV, from, to))
 end
 local queues = {}
 for i = 3, #KEYS do queues[i - 2] = KEYS[i] end
@@ -79,6 +89,10 @@ class State:
     polled: float | None = None
     #: The tag of the message that the script has noted and kombu has not been given yet.
     noted: str | None = None
+    #: The thread in which the event loop runs, if there is one: after each of its turns `done` is empty.
+    loop: int | None = None
+    #: The tags of what is done and not acknowledged yet.
+    done: ClassVar[list[str]] = []
 
 
 class Taking:
@@ -92,6 +106,8 @@ class Taking:
     _next = "EVAL"
     #: How often it has waited: the queues take turns.
     _waits = 0
+    #: What the script that was sent last acknowledges, until it has answered.
+    _acknowledging: tuple[str, ...] = ()
     #: Whether an answer may have been lost with a connection.
     _in_doubt = False
 
@@ -120,7 +136,9 @@ class Taking:
             command = ["EXISTS", *lists]
         else:
             keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, *lists]
-            command = ["EVAL", TAKE, len(keys), *keys]
+            self._acknowledging = tuple(State.done)
+            State.done.clear()
+            command = ["EVAL", TAKE, len(keys), *keys, *self._acknowledging]
         self._asked = self._next
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
@@ -137,6 +155,7 @@ class Taking:
 
     def _on_connection_disconnect(self, connection: Any) -> None:
         self._in_doubt = True
+        self._acknowledge_again()
         super()._on_connection_disconnect(connection)
 
     def close(self) -> None:
@@ -144,6 +163,18 @@ class Taking:
         if self._in_poll and not self.answer_on_its_way():
             self._in_poll.disconnect()
         super().close()
+
+    def acknowledge(self) -> None:
+        """Tell Redis now what is done. Raises redis-py's errors; then it is still to be told."""
+        if State.done:
+            with self.conn_or_acquire() as client:
+                self._forget(client, *State.done)
+            State.done.clear()
+
+    def _acknowledge_again(self) -> None:
+        """It is not known whether the script has: twice does no harm."""
+        State.done.extend(self._acknowledging)
+        self._acknowledging = ()
 
     def answer_on_its_way(self) -> bool:
         """Whether the script was sent and its answer was not read."""
@@ -168,12 +199,14 @@ class Taking:
             except self.ResponseError as error:
                 # It is an answer: another worker would hear the same.
                 State.polled = time.monotonic()
+                self._acknowledge_again()
                 if self._asked == "BLMOVE" and str(error).startswith("OOM"):
                     self._next = "EVAL"
                     self.pause(1)
                     return None
                 raise
             State.polled = time.monotonic()
+            self._acknowledging = ()
             return self._understood(found)
 
         client.parse_response = answer
@@ -194,6 +227,9 @@ class Taking:
         if not reason and (count := deliveries_of(item)) >= MAX_DELIVERIES:
             reason = f"delivered {count} times, and each time its process died"
         name = key.removeprefix(self.global_keyprefix)
+        if taken and not reason:
+            State.noted = tag or None
+            return name, item
         with self.conn_or_acquire() as client:
             if reason:
                 queue = name.rsplit(self.sep, 1)[0]
@@ -207,12 +243,11 @@ class Taking:
                     self._forget(client, tag)
                 return None
             # The script cannot read what Python can: nesting of more than 1000 levels, for one.
-            if not taken and not client.lrem(key, -1, item):
+            if not client.lrem(key, -1, item):
                 return None
-        State.noted = tag or None
         return name, item
 
-    def _forget(self, client: Any, tag: str) -> None:
-        """Take a message from the holder's keys."""
+    def _forget(self, client: Any, *tags: str) -> None:
+        """Take messages from the holder's keys."""
         with client.pipeline(transaction=False) as pipe:
-            pipe.hdel(self.unacked_key, tag).zrem(self.unacked_index_key, tag).execute()
+            pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags).execute()
