@@ -1,4 +1,4 @@
-"""A network that breaks while a message is on its way from Redis to a worker."""
+"""A network that breaks while something is on its way from Redis to a worker, or from a worker to Redis."""
 
 import contextlib
 import socket
@@ -7,10 +7,13 @@ from typing import Self
 
 
 class CuttingProxy:
-    """Hands on TCP connections to a port here; each `every`th answer with `marker` ends its connection."""
+    """Hands on TCP connections to a port here; each `every`th answer with `marker` ends its connection.
 
-    def __init__(self, port: int, marker: bytes, every: int) -> None:
-        self.target, self.marker, self.every = port, marker, every
+    With `answers` false each such request does.
+    """
+
+    def __init__(self, port: int, marker: bytes, every: int, answers: bool = True) -> None:
+        self.target, self.marker, self.every, self.answers = port, marker, every, answers
         self.seen = self.cuts = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.listener.getsockname()[1])
@@ -38,7 +41,7 @@ class CuttingProxy:
     def _hand_on(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         try:
             while data := source.recv(1 << 16):
-                if answers and self.marker in data:
+                if answers == self.answers and self.marker in data:
                     self.seen += 1
                     if self.seen % self.every == 0:
                         self.cuts += 1

@@ -58,6 +58,17 @@ def test_answers_that_never_arrive_lose_nothing(stage: Stage, server: Broker, ha
     assert len(lost) == (0 if hardened else proxy.cuts)
 
 
+def test_what_is_done_is_acknowledged_although_the_connection_breaks(stage: Stage, server: Broker) -> None:
+    """The script that would have done it does not reach Redis."""
+    keys = [f"key{number}" for number in range(100)]
+    with CuttingProxy(server.port, b"EVAL", every=20, answers=False) as proxy:
+        stage.worker(concurrency=2, VICTIM_BROKER=server.url("plain-worker", proxy.port))
+        stage.python(f"from victim import record\nfor key in {keys!r}: record.delay(key)")
+        wait_for(lambda: kept(stage) == 0, 60, "nothing is left")
+    assert proxy.cuts >= 5
+    assert {key: stage.begun(key) for key in keys} == dict.fromkeys(keys, 1)
+
+
 def test_what_redis_answered_and_nobody_read_is_given_back(stage: Stage) -> None:
     """As when the end of a cut connection reaches Redis after the worker is back on another one."""
     worker = stage.worker()

@@ -77,7 +77,7 @@ class QoS(redis.QoS):
             virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """At the end of the event loop's turn; at once where there is no loop, or it will not come round again."""
+        """With the loop's next turn; at once where there is no loop, or it will not come round again."""
         if threading.get_ident() == State.loop and not is_ending():
             State.done.append(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)

@@ -80,10 +80,10 @@ class Pool(AsynPool):
     """Celery's pool of processes. It is told to flush when the connection is lost, too, which is no end."""
 
     def _event_process_exit(self, hub: Any, proc: Any) -> None:
-        """Look again a few times. Celery looks once, when the child's pipe is closed, and then in five seconds.
+        """Look again a few times. Celery looks once, when the child's pipe closes, and every five seconds.
 
-        The kernel closes the pipe a moment before one can see that the child has ended, so mostly nothing was
-        done in that time, nor what the child had been given last: https://github.com/celery/celery/issues/9588
+        The kernel closes the pipe a moment before it tells that the child has ended. So its place mostly
+        stays empty until then, and what it was given last waits: https://github.com/celery/celery/issues/9588
         """
         super()._event_process_exit(hub, proc)
         for seconds in LOOK_AGAIN_SECONDS:

@@ -6,9 +6,9 @@ that waits, with every connection that is cut without an end. Here one script ta
 the keys of the holder, and the wait takes nothing: BLMOVE from the end of a list to the end of the same list.
 So an answer that never arrives leaves the message where the holder, or whoever finds it dead, gives it back.
 
-The same script acknowledges what was done since the last one, so a busy worker has one exchange with Redis for
-each task, and never stands still for it. Nothing waits for a script to come: what none has taken along is
-acknowledged by itself before the event loop waits again.
+The same script acknowledges what was done since the last one, so a busy worker has one exchange with Redis
+for each task and does not stand still for it. Nothing waits for a script to come: what none has taken along
+is acknowledged by itself before the event loop waits again.
 
 BLMOVE waits for one list, and nobody tells who waits of a message in another one. So a worker looks at all
 lists whenever it has waited in vain. One of several queues waits for each of them in turn, shortly; one of a
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 #: Keys: the holder's hash and index, then the queues in their order. Arguments: the tags of what is done.
 #: When a message was taken is Redis' own time.
 #: Answers nil, or the queue, the entry, its tag if it was noted ("" if not), and 1 if it was taken.
-#: What is no message stays where it is, because there is nothing to note it by. A Redis that is full refuses
-#: to note (before the queue is touched, so that nothing is done by halves), and gives the message all the same.
+#: What is no message stays where it is, because there is nothing to note it by. A Redis that is full and had
+#: nothing to acknowledge refuses to note, and gives the message all the same.
 TAKE = """
 local function text(of, name)
   local value = type(of) == 'table' and of[name]
