@@ -1,8 +1,8 @@
 """Fills a queue, then tells when workers have taken how much of it; on a server, as the application.
 
-Usage: load.py QUEUE COUNT SECONDS     (tasks that sleep so long; bench/workload.py calls it)
+Usage: load.py QUEUE COUNT SECONDS [ignored]     (tasks that sleep so long; bench/workload.py calls it)
 
-Prints "full" when no task was taken yet, then the time (monotonic, as every process on the machine sees it)
+With `ignored` nobody keeps their results. Prints "full" when no task was taken yet, then the time (monotonic, as every process on the machine sees it)
 when the first one, a tenth, nine tenths and all were.
 """
 
@@ -16,11 +16,11 @@ TASK = "diagnostics.tasks.sleep"
 
 def main() -> None:
     """Fill, then look until all are gone."""
-    queue, count, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    queue, count, seconds, ignored = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), len(sys.argv) > 4
     app = find_app("shop")
     with app.producer_pool.acquire(block=True) as producer:
         for _ in range(count):
-            app.send_task(TASK, (seconds,), queue=queue, producer=producer)
+            app.send_task(TASK, (seconds,), queue=queue, producer=producer, ignore_result=ignored)
     print("full", flush=True)
     with app.connection_for_read() as connection:
         channel = connection.default_channel

@@ -4,6 +4,7 @@
 # mypy: disable-error-code="misc, attr-defined"
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 from billiard import pool as billiard_pool
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
-from celery.signals import worker_init, worker_process_init
+from celery.signals import worker_before_create_process, worker_init, worker_process_init
 from celery.worker import state
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,17 @@ def requeue_on_worker_lost(sender: Any, **_: object) -> None:
     for task in sender.app.tasks.values():
         if task.acks_late and task.reject_on_worker_lost is None:
             task.reject_on_worker_lost = True
+
+
+def keep_what_is_loaded(**_: object) -> None:
+    """Have the garbage collector leave alone what was loaded before the first child.
+
+    Celery collects garbage before it starts a child, and the worker gives out no task meanwhile. And what is
+    looked at in a child is memory that it no longer shares: https://docs.python.org/3/library/gc.html#gc.freeze
+    """
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 def count_as_begun(pool: Any) -> None:
@@ -103,3 +115,4 @@ def install() -> None:
     billiard_pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = RESULTS_READ_LOOKS
     worker_process_init.connect(die_with_parent, weak=False)
     worker_init.connect(requeue_on_worker_lost, weak=False)
+    worker_before_create_process.connect(keep_what_is_loaded, weak=False)
