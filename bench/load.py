@@ -2,8 +2,8 @@
 
 Usage: load.py QUEUE COUNT SECONDS [ignored]     (tasks that sleep so long; bench/workload.py calls it)
 
-With `ignored` nobody keeps their results. Prints "full" when no task was taken yet, then the time (monotonic, as every process on the machine sees it)
-when the first one, a tenth, nine tenths and all were.
+With `ignored` nobody keeps their results. Prints "full" when no task was taken yet, then the time (monotonic,
+as every process on the machine sees it) when the first one, a tenth, nine tenths and all were.
 """
 
 import sys
