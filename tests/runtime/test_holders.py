@@ -101,6 +101,17 @@ def test_a_child_that_has_had_its_tasks_is_replaced_at_once(stage: Stage) -> Non
     assert time.monotonic() - begun < 10
 
 
+def test_what_a_task_consumes_by_itself_is_acknowledged_at_once(stage: Stage) -> None:
+    """In a child there is no event loop that would come round."""
+    stage.worker()
+    stage.send("record", "never run", queue="two")
+    stage.send("consume", "two")
+    wait_for(lambda: stage.done("two") == 1, 15, "it has consumed")
+    # The task that does it is held as long as it runs.
+    wait_for(lambda: stage.held() == 1, 1, "its message is not")
+    assert stage.broker.llen("two") == 0
+
+
 def test_what_was_not_begun_goes_back_when_a_worker_ends(stage: Stage) -> None:
     stage.environment["ROOTSTOCK_DRAIN_SECONDS"] = "1"
     worker = stage.worker(concurrency=1)

@@ -66,6 +66,16 @@ def record(self: Task, key: str, seconds: float = 0) -> None:
 
 
 @app.task(bind=True)
+def consume(self: Task, queue: str) -> None:
+    """Takes a message from a queue by itself."""
+    with app.connection() as connection, connection.SimpleQueue(queue) as simple:
+        simple.get(timeout=10).ack()
+        note("done", queue)
+        # Still connected, as a task that goes on consuming is.
+        time.sleep(2)
+
+
+@app.task(bind=True)
 def die(self: Task, key: str) -> None:
     """Kills its process."""
     note("begun", key)

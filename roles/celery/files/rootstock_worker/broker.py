@@ -19,7 +19,7 @@ from typing import Any
 import kombu
 import kombu.transport
 from celery.app.amqp import AMQP
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_process_init
 from celery.worker import state
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
@@ -79,7 +79,7 @@ class QoS(redis.QoS):
     def ack(self, delivery_tag: str) -> None:
         """With the loop's next turn; at once where there is no loop, or it will not come round again."""
         if threading.get_ident() == State.loop and not is_ending():
-            State.done.append(delivery_tag)
+            self.channel.done.append(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().ack(delivery_tag)
@@ -124,6 +124,8 @@ class Guard(Taking):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        broker = self.connection.client
+        self.done = State.done.setdefault((broker.hostname, broker.port, broker.virtual_host), [])
         # After the application's transport options, which may name keys for all.
         if State.holder:
             self.unacked_key, self.unacked_index_key = (
@@ -240,6 +242,11 @@ def on_init(sender: Any, **_: object) -> None:
     State.holder = Holder.this(sender.hostname)
 
 
+def on_process_init(**_: object) -> None:
+    """A child has no event loop, though it may consume something itself."""
+    State.loop = None
+
+
 def install() -> None:
     """Have all connections that are made from now on be of these classes."""
     AMQP.Connection = Connection
@@ -252,3 +259,4 @@ def install() -> None:
         # An application may have connected while it was imported.
         kombu.transport._transport_cache.pop(alias, None)
     worker_init.connect(on_init, weak=False)
+    worker_process_init.connect(on_process_init, weak=False)

@@ -89,10 +89,10 @@ class State:
     polled: float | None = None
     #: The tag of the message that the script has noted and kombu has not been given yet.
     noted: str | None = None
-    #: The thread in which the event loop runs, if there is one: after each of its turns `done` is empty.
+    #: The thread in which the event loop runs, if there is one: `done` is empty whenever the loop waits.
     loop: int | None = None
-    #: The tags of what is done and not acknowledged yet.
-    done: ClassVar[list[str]] = []
+    #: The tags of what is done and not acknowledged yet, of each broker: they outlive a connection.
+    done: ClassVar[dict[tuple[Any, ...], list[str]]] = {}
 
 
 class Taking:
@@ -136,8 +136,8 @@ class Taking:
             command = ["EXISTS", *lists]
         else:
             keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, *lists]
-            self._acknowledging = tuple(State.done)
-            State.done.clear()
+            self._acknowledging = tuple(self.done)
+            self.done.clear()
             command = ["EVAL", TAKE, len(keys), *keys, *self._acknowledging]
         self._asked = self._next
         self._in_poll = self.client.connection
@@ -166,14 +166,14 @@ class Taking:
 
     def acknowledge(self) -> None:
         """Tell Redis now what is done. Raises redis-py's errors; then it is still to be told."""
-        if State.done:
+        if self.done:
             with self.conn_or_acquire() as client:
-                self._forget(client, *State.done)
-            State.done.clear()
+                self._forget(client, *self.done)
+            self.done.clear()
 
     def _acknowledge_again(self) -> None:
         """It is not known whether the script has: twice does no harm."""
-        State.done.extend(self._acknowledging)
+        self.done.extend(self._acknowledging)
         self._acknowledging = ()
 
     def answer_on_its_way(self) -> bool:
