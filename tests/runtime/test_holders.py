@@ -102,9 +102,10 @@ def test_a_child_that_has_had_its_tasks_is_replaced_at_once(stage: Stage) -> Non
 
 
 def test_what_a_task_consumes_by_itself_is_acknowledged_at_once(stage: Stage) -> None:
-    """In a child there is no event loop that would come round."""
-    stage.worker()
+    """In a child there is no event loop that would come round, also in one that the loop has started."""
+    stage.worker(VICTIM_TASKS_PER_CHILD="1")
     stage.send("record", "never run", queue="two")
+    stage.send("record", "first")
     stage.send("consume", "two")
     wait_for(lambda: stage.done("two") == 1, 15, "it has consumed")
     # The task that does it is held as long as it runs.
