@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 PR_SET_PDEATHSIG = 1
-#: After a child has closed its pipe.
-LOOK_AGAIN_SECONDS = (0.01, 0.1, 1.0)
+#: After a child has closed its pipe: for one that has done its tasks, and for any.
+LOOK_AGAIN_SECONDS, LOOK_AGAIN_AT_ALL_SECONDS = (0.01, 0.1), 1.0
 #: Between two looks of a child that ends whether its worker has read all its results, and how many there are
 #: at most. billiard's are 0.1 s and 300: the worker mostly needs a millisecond.
 RESULTS_READ_SECONDS, RESULTS_READ_LOOKS = 0.005, 6000
@@ -99,7 +99,13 @@ class Pool(AsynPool):
         """
         super()._event_process_exit(hub, proc)
         for seconds in LOOK_AGAIN_SECONDS:
-            hub.call_later(seconds, self.maintain_pool)
+            hub.call_later(seconds, self._replace_if_done, proc)
+        hub.call_later(LOOK_AGAIN_AT_ALL_SECONDS, self.maintain_pool)
+
+    def _replace_if_done(self, proc: Any) -> None:
+        """One that breaks as soon as it starts shall not do so a hundred times a second."""
+        if proc.exitcode in (billiard_pool.EX_OK, billiard_pool.EX_RECYCLE):
+            self.maintain_pool()
 
     def flush(self) -> None:
         if state.should_stop is not None:
