@@ -201,7 +201,6 @@ class Poller(redis.MultiChannelPoller):
 
     def on_poll_start(self) -> None:
         super().on_poll_start()
-        State.loop = threading.get_ident()
         for channel in tuple(self._channels):
             channel.acknowledge()
 
@@ -212,6 +211,10 @@ class Polled:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
+
+    def register_with_event_loop(self, *args: Any) -> None:
+        State.loop = threading.get_ident()
+        super().register_with_event_loop(*args)
 
 
 class Channel(Guard, redis.Channel):
@@ -243,8 +246,8 @@ def on_init(sender: Any, **_: object) -> None:
 
 
 def on_process_init(**_: object) -> None:
-    """A child has no event loop, though it may consume something itself."""
-    State.loop = None
+    """What a child consumes by itself is its own: it does not know what the worker holds, and has no loop."""
+    State.holder = State.loop = None
 
 
 def install() -> None:

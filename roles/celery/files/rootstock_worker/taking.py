@@ -83,7 +83,7 @@ TURN_SECONDS = 0.5
 class State:
     """What the connections of this process share."""
 
-    #: None in a process that is no worker: its connections hold nothing.
+    #: None in a process that is no worker, or a child of one: kombu's own keys are for what it consumes.
     holder: Holder | None = None
     #: time.monotonic() of the broker's last answer.
     polled: float | None = None
