@@ -22,7 +22,7 @@ def test_what_a_killed_worker_held_runs_again_when_it_is_back(stage: Stage, name
     begun = time.monotonic()
     stage.worker(VICTIM_NAMESPACE=namespace)
     wait_for(lambda: stage.begun("held") == 2, 10, "it runs again")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 15
     assert stage.held() == 1
 
 
@@ -94,11 +94,9 @@ def test_no_child_outlives_its_worker(stage: Stage, whole: bool) -> None:
 def test_a_child_that_has_had_its_tasks_is_replaced_at_once(stage: Stage) -> None:
     """Celery itself mostly notices the end of a child when it looks, which is every five seconds."""
     stage.worker(VICTIM_TASKS_PER_CHILD="1")
-    begun = time.monotonic()
-    stage.python("from victim import record; [record.delay('short-lived') for _ in range(11)]")
-    wait_for(lambda: stage.done("short-lived") == 11, 60, "all have run")
-    # The process that publishes takes part of it.
-    assert time.monotonic() - begun < 10
+    stage.python("from victim import record; [record.delay('short-lived') for _ in range(41)]")
+    for number in range(1, 42):
+        wait_for(lambda number=number: stage.done("short-lived") >= number, 2, f"{number} have run")
 
 
 def test_what_a_task_consumes_by_itself_is_its_own(stage: Stage) -> None:

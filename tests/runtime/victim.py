@@ -19,7 +19,7 @@ SETTINGS = {
     "broker_connection_max_retries": None,
     "broker_transport_options": {
         "visibility_timeout": float(os.environ.get("VICTIM_VISIBILITY_TIMEOUT", "3600")),
-        "unacked_restore_interval": 1,
+        "unacked_restore_interval": float(os.environ.get("VICTIM_RESTORE_INTERVAL", "1")),
         "unacked_restore_throttle": 1,
         "socket_timeout": 5.0,
         "global_keyprefix": os.environ.get("VICTIM_PREFIX", ""),

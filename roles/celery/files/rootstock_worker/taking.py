@@ -41,10 +41,9 @@ local function text(of, name)
   local value = type(of) == 'table' and of[name]
   return type(value) == 'string' and value
 end
-for from = 1, #ARGV, 1000 do
-  local to = math.min(from + 999, #ARGV)
-  redis.call('HDEL', KEYS[1], unpack(ARGV, from, to))
-  redis.call('ZREM', KEYS[2], unpack(ARGV, from, to))
+if #ARGV > 0 then
+  redis.call('HDEL', KEYS[1], unpack(ARGV))
+  redis.call('ZREM', KEYS[2], unpack(ARGV))
 end
 local queues = {}
 for i = 3, #KEYS do queues[i - 2] = KEYS[i] end
