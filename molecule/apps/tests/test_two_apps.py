@@ -170,3 +170,20 @@ def test_a_name_of_neither_gets_no_answer(guestbook: Stack, tmp_path: Path) -> N
     script = "import http.client; c = http.client.HTTPConnection('127.0.0.1', 80); c.request('GET', '/')"
     result = guestbook.host.run("python3 -c %s", f"{script}; c.getresponse()")
     assert "RemoteDisconnected" in result.stderr
+
+
+def test_packages_may_start_their_services(host: Host) -> None:
+    """Both hosts have installed the same packages at the same time, and nothing may stay of that."""
+    assert not host.file("/usr/sbin/policy-rc.d").exists
+
+
+def test_both_may_trust_a_certificate_at_once(host: Host) -> None:
+    """`trust` runs for each host of the inventory: the store has both certificates, and all that it had before."""
+    script = (PROJECT / "roles/trust/files/trust").read_text()
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout /dev/null -subj /CN=%s 2>/dev/null"
+    certificates = [host.check_output(make, name) for name in ("one", "two")]
+    store = "grep --count BEGIN /etc/ssl/certs/ca-certificates.crt"
+    before = int(host.check_output(store))
+    both = 'sh -c "$1" trust test-one "$2" & sh -c "$1" trust test-two "$3"; wait $!'
+    assert host.check_output("sh -euc %s both %s %s %s", both, script, *certificates) == "trusted\ntrusted"
+    assert int(host.check_output(store)) == before + 2

@@ -26,6 +26,13 @@ PEBBLE = {
 
 
 ANSWERS = f"import urllib.request as u; u.urlopen('{DIRECTORY}').read()"
+# For longer than a run takes to come to certbot.
+AT_WORK = """
+import fcntl, time
+with open("/etc/letsencrypt/.certbot.lock", "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    time.sleep(45)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +89,10 @@ def test_a_certificate_comes_is_renewed_and_goes(
     host.check_output("certbot renew --force-renewal --no-random-sleep-on-renew")
     wait_for(lambda: served(stack).serial_number != first.serial_number, 20, "Nginx shows the new one")
     assert host.check_output("systemctl show -p MainPID --value nginx") == pid
+    # As while it is at work.
+    host.check_output("systemd-run --quiet --unit=renewal python3 -c %s", AT_WORK)
     assert site(inventory, **wanted)["changed"] == 0
+    assert not host.service("renewal").is_running
 
     # The authority is away: the site goes on.
     renewed = served(stack)
