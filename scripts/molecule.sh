@@ -24,4 +24,4 @@ command -v ssh >/dev/null 2>&1 || {
 }
 PATH=$PWD/.venv/bin:$PATH
 export PATH
-exec molecule test -s "$scenario" "$@"
+exec python3 scripts/molecule_failures.py molecule test -s "$scenario" "$@"

@@ -178,7 +178,7 @@ def test_packages_may_start_their_services(host: Host) -> None:
 
 
 def test_both_may_trust_a_certificate_at_once(host: Host) -> None:
-    """`trust` runs for each host of the inventory: the store has both certificates, and all that it had before."""
+    """The store has both certificates, and all that it had before."""
     script = (PROJECT / "roles/trust/files/trust").read_text()
     make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout /dev/null -subj /CN=%s 2>/dev/null"
     certificates = [host.check_output(make, name) for name in ("one", "two")]
