@@ -1,6 +1,6 @@
 """How the time of a run grows with the number of servers, over SSH.
 
-Usage: growth.py [ROUNDS [SIZES]]     (3 rounds, sizes 1,2,4; `make bench BENCH=growth` calls it)
+Usage: growth.py [ROUNDS [SIZES]]     (3 rounds, sizes 1,2,4,8; `make bench BENCH=growth` calls it)
 
 A size is a number of servers. The first server has everything, workers as well; each further one has workers
 only. Every size is an inventory with servers of its own, because what the first one is told depends on the
@@ -117,7 +117,7 @@ def report(seconds: Mapping[str, Seconds], processor: Mapping[str, Seconds]) -> 
 def main() -> int:
     """Exit status: 0 when the limit is kept."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    sizes = sorted({1, *map(int, sys.argv[2].split(","))}) if len(sys.argv) > 2 else [1, 2, 4]
+    sizes = sorted({1, *map(int, sys.argv[2].split(","))}) if len(sys.argv) > 2 else [1, 2, 4, 8]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         fleets = {
