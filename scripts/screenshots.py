@@ -91,7 +91,8 @@ def browser() -> Iterator[Remote]:
         yield driver
         driver.quit()
     except WebDriverException as error:
-        raise demo.DemoError(f"the browser failed: {(error.msg or '').splitlines()[0]}") from None
+        reason = (error.msg or type(error).__name__).splitlines()[0]
+        raise demo.DemoError(f"the browser failed: {reason}") from None
     finally:
         demo.docker("rm", "--force", BROWSER, check=False)
 
