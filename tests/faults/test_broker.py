@@ -39,7 +39,8 @@ def memory_is_full(trial: Trial) -> None:
             refused(flow, "maxmemory")
             relief = time.time()
         flow.flows_again(relief, 60, give_up=120, backlog=True)
-        flow.account(in_flight=sum(IN_FLIGHT.values()))
+        # Workers end, but nobody kills them: what runs is done and acknowledged.
+        flow.account()
 
 
 @pytest.mark.row("10")

@@ -19,7 +19,7 @@ from typing import Any
 import kombu
 import kombu.transport
 from celery.app.amqp import AMQP
-from celery.signals import worker_init, worker_process_init
+from celery.signals import worker_init, worker_process_init, worker_shutdown
 from celery.worker import state
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
@@ -250,6 +250,13 @@ def on_process_init(**_: object) -> None:
     State.holder = State.loop = None
 
 
+def on_shutdown(sender: Any, **_: object) -> None:
+    """After an error that ends the worker, no loop tells what its tasks have done while it waited for them."""
+    if any(State.done.values()):
+        with sender.app.connection_for_read() as connection, connection.channel() as channel:
+            channel.acknowledge()
+
+
 def install() -> None:
     """Have all connections that are made from now on be of these classes."""
     AMQP.Connection = Connection
@@ -263,3 +270,4 @@ def install() -> None:
         kombu.transport._transport_cache.pop(alias, None)
     worker_init.connect(on_init, weak=False)
     worker_process_init.connect(on_process_init, weak=False)
+    worker_shutdown.connect(on_shutdown, weak=False)
