@@ -251,7 +251,7 @@ def on_process_init(**_: object) -> None:
 
 
 def on_shutdown(sender: Any, **_: object) -> None:
-    """After an error that ends the worker, no loop tells what its tasks have done while it waited for them."""
+    """After an error that ends the worker, no loop tells what it has waited for."""
     if any(State.done.values()):
         with sender.app.connection_for_read() as connection, connection.channel() as channel:
             channel.acknowledge()
