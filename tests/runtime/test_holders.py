@@ -4,12 +4,17 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
 from conftest import Broker, Stage, wait_for
+from rootstock_worker.holders import Holder
+from rootstock_worker.taking import TAKE
 
 
 @pytest.mark.parametrize("namespace", ["", "CELERY"])
@@ -61,24 +66,134 @@ def test_what_a_live_worker_holds_is_not_delivered_again(stage: Stage) -> None:
     wait_for(lambda: stage.held() == 0, 5, "it is acknowledged")
 
 
-def test_of_another_machine_it_waits_for_the_visibility_timeout(stage: Stage) -> None:
-    """Whether a process on another machine lives cannot be told from here."""
+def move_holder(stage: Stage, change: Callable[[Holder], Holder]) -> Holder:
+    """Have what the one holder of now holds be another one's."""
+    (name,) = stage.broker.smembers("rootstock.holders")
+    before = Holder.parse(name.decode())
+    after = change(before)
+    for old, new in (
+        (before.unacked_key, after.unacked_key),
+        (before.unacked_index_key, after.unacked_index_key),
+    ):
+        if stage.broker.exists(old):
+            stage.broker.rename(old, new)
+    stage.broker.srem("rootstock.holders", name)
+    stage.broker.sadd("rootstock.holders", str(after))
+    stage.broker.zrem("rootstock.holders_seen", name)
+    return after
+
+
+def another_boot(holder: Holder) -> Holder:
+    """The same server before it was started anew, and a worker of a generation that there is no more."""
+    boot, rest = holder.machine.split(":", 1)
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return replace(holder, node=holder.node.replace("a@", "retired@"), machine=f"another-boot:{rest}")
+
+
+def another_start_of_a_container(holder: Holder) -> Holder:
+    """The same kernel and, by chance, the same name space of process ids."""
+    boot, pid, space, _, server = holder.machine.split(":")
+    machine = ":".join((boot, pid, space, "1", server))
+    return replace(holder, node=holder.node.replace("a@", "retired@"), machine=machine)
+
+
+def another_server(holder: Holder) -> Holder:
+    *rest, _ = holder.machine.split(":")
+    machine = ":".join((*rest, "0123456789abcdef"))
+    return replace(holder, node=holder.node.replace("a@", "c@"), machine=machine.replace(rest[0], "boot"))
+
+
+def a_copy_of_the_server(holder: Holder) -> Holder:
+    """With the same id, because nobody has made a new one, and another host name."""
+    return replace(another_boot(holder), node="c@copy")
+
+
+@pytest.mark.parametrize("before", [another_boot, another_start_of_a_container])
+def test_after_a_power_loss_all_that_the_server_held_goes_back(
+    stage: Stage, before: Callable[[Holder], Holder]
+) -> None:
+    worker = stage.worker("a")
+    stage.send("record", "held", 30)
+    wait_for(lambda: stage.begun("held") == 1, 15, "it runs")
+    worker.kill()
+    holder = move_holder(stage, before)
+    begun = time.monotonic()
+    stage.worker("b")
+    wait_for(lambda: stage.begun("held") == 2, 20, "it runs again")
+    assert time.monotonic() - begun < 10
+    assert str(holder).encode() not in stage.broker.smembers("rootstock.holders")
+
+
+@pytest.mark.parametrize("elsewhere", [another_server, a_copy_of_the_server])
+def test_of_another_server_it_waits_for_the_visibility_timeout(
+    stage: Stage, elsewhere: Callable[[Holder], Holder]
+) -> None:
+    """Whether a process on another server lives cannot be told from here."""
     stage.environment["VICTIM_VISIBILITY_TIMEOUT"] = "8"
     worker = stage.worker("a")
     stage.send("record", "elsewhere", 30)
     wait_for(lambda: stage.begun("elsewhere") == 1, 15, "it runs")
     worker.kill()
-    (holder,) = stage.broker.smembers("rootstock.holders")
-    node, _, rest = holder.decode().split("|", 2)
-    moved = "|".join((node.replace("a@", "c@"), "another:machine", rest))
-    for name in ("unacked", "unacked_index"):
-        stage.broker.rename(f"{name}.{holder.decode()}", f"{name}.{moved}")
-    stage.broker.srem("rootstock.holders", holder)
-    stage.broker.sadd("rootstock.holders", moved)
+    move_holder(stage, elsewhere)
     begun = time.monotonic()
     stage.worker("b")
     wait_for(lambda: stage.begun("elsewhere") == 2, 20, "it runs again")
     assert time.monotonic() - begun > 3
+
+
+def test_a_holder_of_a_server_that_is_gone_is_forgotten(stage: Stage) -> None:
+    """One that holds nothing, after an hour; one that holds something, or was seen since, is not."""
+    stage.environment["VICTIM_VISIBILITY_TIMEOUT"] = "8"
+    now = float(stage.broker.time()[0])
+    names = {"gone": now - 3700, "away": now - 3000, "unseen": None}
+    for name, seen in names.items():
+        stage.broker.sadd("rootstock.holders", f"{name}@elsewhere|boot:pid:[1]:1:server|1|1")
+        if seen:
+            stage.broker.zadd("rootstock.holders_seen", {f"{name}@elsewhere|boot:pid:[1]:1:server|1|1": seen})
+    stage.worker("a")
+
+    def nodes() -> set[str]:
+        members = stage.broker.smembers("rootstock.holders")
+        return {name.decode().partition("@")[0] for name in members}
+
+    wait_for(lambda: nodes() == {"a", "away", "unseen"}, 10, "it is forgotten")
+    seen = stage.broker.zrange("rootstock.holders_seen", 0, -1)
+    assert {name.decode().partition("@")[0] for name in seen} == nodes()
+
+
+def test_a_worker_says_that_it_lives(stage: Stage) -> None:
+    stage.worker("a")
+    (name,) = stage.broker.smembers("rootstock.holders")
+    first = stage.broker.zscore("rootstock.holders_seen", name)
+    assert abs(first - stage.broker.time()[0]) < 5
+    wait_for(lambda: stage.broker.zscore("rootstock.holders_seen", name) > first, 25, "it says so again")
+
+
+def test_a_worker_that_redis_does_not_know_registers_before_it_takes(stage: Stage) -> None:
+    """Redis has come back without its last second."""
+    stage.worker("a", VICTIM_RESTORE_INTERVAL="60")
+    (name,) = stage.broker.smembers("rootstock.holders")
+    stage.broker.srem("rootstock.holders", name)
+    stage.send("record", "key", 3)
+    wait_for(lambda: stage.begun("key"), 15, "it runs")
+    assert stage.broker.smembers("rootstock.holders") == {name}
+    assert stage.broker.hlen(f"unacked.{name.decode()}") == 1
+
+
+def test_a_command_of_a_dead_worker_that_arrives_late_takes_nothing(stage: Stage, server: Broker) -> None:
+    """Its connection was cut, it was killed, and all that it held went back, before the command is read."""
+    worker = stage.worker("a")
+    (name,) = stage.broker.smembers("rootstock.holders")
+    worker.kill()
+    stage.worker("b", queues="two")
+    wait_for(lambda: name not in stage.broker.smembers("rootstock.holders"), 10, "it is forgotten")
+    stage.send("record", "key")
+    holder = Holder.parse(name.decode())
+    keys = [holder.unacked_key, holder.unacked_index_key, "rootstock.holders", "one"]
+    assert stage.broker.eval(TAKE, len(keys), *keys, name) == [b"", b"", b"unknown"]
+    assert stage.broker.llen("one") == 1
+    stage.worker("c")
+    wait_for(lambda: stage.done("key") == 1, 15, "another worker does it")
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["all processes", "the main process alone"])
@@ -262,23 +377,24 @@ def test_a_full_redis_does_not_end_a_worker_or_lose_what_it_takes(stage: Stage, 
     wait_for(lambda: stage.held() == 0, 5, "all is acknowledged")
 
 
-def test_what_a_full_redis_refuses_to_note_is_run_all_the_same(stage: Stage, server: Broker) -> None:
-    """Of a worker that has acknowledged nothing just now, which would have made room."""
+def test_what_is_taken_from_a_full_redis_is_noted(stage: Stage, server: Broker) -> None:
+    """By a worker that has acknowledged nothing just now, which would have made room."""
     worker = stage.worker()
     os.kill(worker.process.pid, signal.SIGSTOP)
-    for key in ("first", "second", "third"):
-        stage.send("record", key)
+    stage.send("record", "first", 4)
+    stage.send("record", "second")
     server.client(0).config_set("maxmemory", 1)
     try:
         os.kill(worker.process.pid, signal.SIGCONT)
-        worker.says("it is run all the same")
-        wait_for(lambda: stage.done("second"), 20, "what it takes meanwhile is run")
+        wait_for(lambda: stage.begun("first"), 15, "it runs")
+        assert stage.held() >= 1
+        worker.kill()
+        stage.worker()
+        wait_for(lambda: stage.done("first") and stage.done("second"), 30, "both are done")
+        wait_for(lambda: stage.held() == 0, 5, "all is acknowledged")
     finally:
         server.client(0).config_set("maxmemory", 0)
-    wait_for(lambda: stage.done("third"), 20, "it goes on")
-    assert [stage.begun(key) for key in ("first", "second", "third")] == [1, 1, 1]
-    assert worker.process.poll() is None
-    wait_for(lambda: stage.held() == 0, 5, "all is acknowledged")
+    assert (stage.begun("first"), stage.done("first"), stage.done("second")) == (2, 1, 1)
 
 
 def test_without_the_package_a_full_redis_ends_the_worker(stage: Stage, server: Broker) -> None:

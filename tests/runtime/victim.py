@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chord
 from kombu import Queue
 
 SETTINGS = {
@@ -37,6 +39,16 @@ if seconds := os.environ.get("VICTIM_TICK"):
     SETTINGS["beat_schedule"] = {
         "tick": {"task": "victim.record", "args": ["tick"], "schedule": float(seconds)}
     }
+
+if url := os.environ.get("VICTIM_RESULTS"):
+    SETTINGS |= {
+        "result_backend": url,
+        "task_ignore_result": False,
+        "result_backend_transport_options": {"global_keyprefix": os.environ.get("VICTIM_PREFIX", "")},
+    }
+
+if tries := os.environ.get("VICTIM_PUBLISH_TRIES"):
+    SETTINGS["task_publish_retry_policy"] = {"max_retries": int(tries), "interval_max": 0.1}
 
 if count := os.environ.get("VICTIM_TASKS_PER_CHILD"):
     SETTINGS["worker_max_tasks_per_child"] = int(count)
@@ -80,3 +92,62 @@ def die(self: Task, key: str) -> None:
     """Kills its process."""
     note("begun", key)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Trouble(Exception):
+    """What a task that retries by itself meets."""
+
+
+def hold(key: str) -> None:
+    """Say that it has begun, and go on when the test wants it."""
+    note("begun", key)
+    while not Path(f"{os.environ['VICTIM_EFFECTS']}.{key}").exists():
+        time.sleep(0.05)
+
+
+@app.task(bind=True, max_retries=5)
+def retry_by_code(self: Task, key: str, argument: Any = None) -> None:
+    """Asks for a retry once, when the test wants it."""
+    if not self.request.retries:
+        hold(key)
+        if argument:
+            raise self.retry(countdown=0, args=[key, 1j])
+        raise self.retry(countdown=0)
+    note("done", key)
+
+
+@app.task(bind=True, acks_late=False, max_retries=5)
+def retry_acknowledged_early(self: Task, key: str) -> None:
+    """Likewise, of a task whose message is gone by then."""
+    if not self.request.retries:
+        hold(key)
+        raise self.retry(countdown=0)
+    note("done", key)
+
+
+@app.task(bind=True, autoretry_for=(Trouble,), retry_backoff=False, default_retry_delay=0, max_retries=5)
+def autoretry(self: Task, key: str) -> None:
+    """Is retried by Celery once."""
+    if not self.request.retries:
+        hold(key)
+        raise Trouble
+    note("done", key)
+
+
+@app.task(bind=True)
+def replaced(self: Task, key: str) -> None:
+    """Gives its place to another task, when the test wants it."""
+    hold(key)
+    raise self.replace(record.si(key))
+
+
+@app.task(bind=True)
+def first_of_chain(self: Task, key: str) -> str:
+    """Ends when the test wants it; what follows it is published then."""
+    hold(key)
+    return key
+
+
+def start_chord(key: str, count: int) -> None:
+    """Publish a chord whose header ends when the test wants it."""
+    chord([first_of_chain.si(key)] * count, record.si(f"{key} body")).delay()

@@ -1,10 +1,13 @@
-"""kombu's Redis transport with four more duties, for the connections of a worker.
+"""kombu's Redis transport with more duties, for the connections of a worker.
 
 Each process's unacknowledged messages are its own (holders), and taking one notes it there in the same step
-(taking). A Redis that is full does not end the worker, nor does what is no message: one list entry that is
-not JSON raises in kombu where nobody catches it. And a message is delivered a limited number of times: a task
-that kills its process would otherwise do so for ever. And it is back as soon after a long outage as after a
-short one.
+(taking). A message is delivered a limited number of times: a task that kills its process would otherwise do
+so for ever. What is no message does not end the worker: one list entry that is not JSON raises in kombu where
+nobody catches it. And after a long outage the worker is back as soon as after a short one.
+
+A full Redis refuses commands that need memory, and every command in a transaction. kombu's worker ends of
+either, and the next one does not start. Here nothing is sent in a transaction that does not rest on one, and
+what a worker must write to go on is written by scripts that free memory first: Redis refuses them nothing.
 """
 
 # kombu has no types, and a mixin of its channels does not say what it is mixed into.
@@ -13,6 +16,7 @@ short one.
 import logging
 import threading
 import time
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -23,10 +27,13 @@ from celery.signals import worker_init, worker_process_init, worker_shutdown
 from celery.worker import state
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps
 
-from rootstock_worker.envelope import DELIVERIES
-from rootstock_worker.holders import Holder, give_back, recover, time_of
-from rootstock_worker.taking import FULL_SECONDS, WAIT_SECONDS, State, Taking
+from rootstock_worker.envelope import DELIVERIES, PUT_BACKS
+from rootstock_worker.holders import Holder, Recovery, give_back, time_of
+from rootstock_worker.publishing import Allowance
+from rootstock_worker.refusals import is_full, is_refusal
+from rootstock_worker.taking import REFUSED_SECONDS, WAIT_SECONDS, State, Taking
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +54,22 @@ def is_ending() -> bool:
     return state.should_stop is not None or state.should_terminate is not None
 
 
-class QoS(redis.QoS):
-    """Asks at kombu's own interval what dead processes have left, and bears a Redis that is full.
+#: Keys: the sets that name a binding. Argument: the binding. The first command frees memory, so that a full
+#: Redis refuses none of the others; in between nobody sees the set without it.
+BIND = """
+for _, key in ipairs(KEYS) do redis.call('SREM', key, ARGV[1]) end
+for _, key in ipairs(KEYS) do redis.call('SADD', key, ARGV[1]) end
+"""
+#: Keys: a key that nothing has, the list. Argument: the message. Likewise.
+PUBLISH = """
+redis.call('DEL', KEYS[1])
+return redis.call('LPUSH', KEYS[2], ARGV[1])
+"""
+NOTHING = "rootstock.nothing"
 
-    Such a Redis gives messages away. It refuses to note who has them, and whatever is in a transaction,
-    so that nothing is acknowledged either. kombu ends the worker then, and what it ran is begun again by
-    the next one, which ends in the same way.
-    """
+
+class QoS(redis.QoS):
+    """Asks at kombu's own interval what dead processes have left, and bears a Redis that refuses to write."""
 
     #: time.monotonic() until which no more is taken.
     paused_until = 0.0
@@ -62,19 +78,8 @@ class QoS(redis.QoS):
         if delivery_tag == State.noted:
             State.noted = None
             virtual.QoS.append(self, message, delivery_tag)
-            return
-        try:
+        else:
             super().append(message, delivery_tag)
-        except self.channel.ResponseError as error:
-            logger.error(
-                "Redis refuses to note that message %s is held here (%s): it is run all the same, and lost "
-                "if this worker dies meanwhile; no other is taken for %g s",
-                delivery_tag,
-                error,
-                FULL_SECONDS,
-            )
-            self.channel.pause(FULL_SECONDS)
-            virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """With the loop's next turn; at once where there is no loop, or it will not come round again."""
@@ -97,6 +102,21 @@ class QoS(redis.QoS):
             for tag in running():
                 self._delivered.pop(tag, None)
         super().restore_unacked(client)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """While Redis refuses it the message stays noted, and goes back as what nobody here knows."""
+        try:
+            super().reject(delivery_tag, requeue)
+        except self.channel.ResponseError as error:
+            if not is_refusal(error):
+                raise
+            self.channel.pause(REFUSED_SECONDS, error)
+            virtual.QoS.ack(self, delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        keys = self.unacked_key, self.unacked_index_key
+        with self.channel.conn_or_acquire(client) as client:
+            give_back(self.channel, client, keys, tag, count=self.channel.counter_of(tag), last=leftmost)
 
     def can_consume(self) -> bool:
         return time.monotonic() >= self.paused_until and bool(super().can_consume())
@@ -125,7 +145,11 @@ class Guard(Taking):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         broker = self.connection.client
-        self.done = State.done.setdefault((broker.hostname, broker.port, broker.virtual_host), [])
+        name = broker.hostname, broker.port, broker.virtual_host
+        self.done = State.done.setdefault(name, [])
+        self.recovery = State.recoveries.setdefault(name, Recovery())
+        #: The messages that are about to be put back because what follows them could not be published.
+        self.put_backs: set[str] = set()
         # After the application's transport options, which may name keys for all.
         if State.holder:
             self.unacked_key, self.unacked_index_key = (
@@ -135,13 +159,46 @@ class Guard(Taking):
             # By this kombu tells that an answer is overdue.
             self.brpop_timeout = WAIT_SECONDS
 
-    def recover(self) -> None:
-        """Put back what nobody works on."""
+    def counter_of(self, tag: str) -> str:
+        """Return which count of a message that goes back grows; empty: none."""
+        if tag in self.put_backs:
+            self.put_backs.discard(tag)
+            return PUT_BACKS
+        return "" if self._nobody_died else DELIVERIES
+
+    def put_back(self, message: Any, *, acknowledged: bool) -> None:
+        """Have a message go back that is about to be rejected; one that is acknowledged early, by itself."""
+        if not acknowledged:
+            self.put_backs.add(message.delivery_tag)
+            return
+        payload = message._raw
+        delivery = payload["properties"]["delivery_info"]
+        delivery[PUT_BACKS] = delivery.get(PUT_BACKS, 0) + 1
+        State.unpublished.append((payload, delivery["exchange"], delivery["routing_key"]))
+        try:
+            self.publish_again()
+        except (*self.connection_errors, self.ResponseError) as error:
+            logger.error(
+                "%d messages are published once Redis accepts them (%s)", len(State.unpublished), error
+            )
+
+    def publish_again(self) -> None:
+        """Publish what was to be put back and could not be. Raises redis-py's errors."""
+        while State.unpublished:
+            payload, exchange, routing_key = State.unpublished[0]
+            for queue in self._lookup(exchange, routing_key) or [routing_key]:
+                self._put(queue, payload)
+            State.unpublished.pop(0)
+
+    def recover(self, *, first: bool = False) -> None:
+        """Put back what nobody works on, and say that this process lives."""
         if State.holder is None:
             return
+        self.publish_again()
         with self.conn_or_acquire() as client:
-            for name, count in recover(self, client, State.holder, self.visibility_timeout).items():
-                logger.warning("recovered: %d messages that %s held are back in their queues", count, name)
+            found = self.recovery.look(self, client, State.holder, self.visibility_timeout, first=first)
+        for name, count in found.items():
+            logger.warning("recovered: %d messages that %s held are back in their queues", count, name)
 
     def give_back_unknown(self, seconds: float = 0) -> None:
         """Put back what this process holds by its own keys, for so long or longer, and nobody in it knows.
@@ -158,24 +215,21 @@ class Guard(Taking):
             self._in_doubt = True
             return
         self.acknowledge()
-        known = running().union(*(channel.qos._delivered for channel in channels))
+        # What is done, too, while Redis refuses to acknowledge it.
+        known = running().union(self.done, *(channel.qos._delivered for channel in channels))
         keys = State.holder.unacked_key, State.holder.unacked_index_key
-        self._nobody_died = True
-        try:
-            with self.conn_or_acquire() as client:
-                held = client.zrange(keys[1], 0, -1, withscores=True)
-                unknown = {bytes_to_str(tag): since for tag, since in held if bytes_to_str(tag) not in known}
-                newest = time_of(client) - seconds if unknown and seconds else inf
-                tags = sorted(tag for tag, since in unknown.items() if since <= newest)
-                count = sum(give_back(self, client, keys, tag) for tag in tags)
-        finally:
-            self._nobody_died = False
+        with self.conn_or_acquire() as client:
+            held = client.zrange(keys[1], 0, -1, withscores=True)
+            unknown = {bytes_to_str(tag): since for tag, since in held if bytes_to_str(tag) not in known}
+            newest = time_of(client) - seconds if unknown and seconds else inf
+            tags = sorted(tag for tag, since in unknown.items() if since <= newest)
+            count = sum(give_back(self, client, keys, tag, count="") for tag in tags)
         if count:
             logger.warning("recovered: %d messages that the lost connection had brought are back", count)
 
     def basic_consume(self, queue: str, no_ack: bool = False, *args: Any, **kwargs: Any) -> Any:
         if not no_ack and not self._active_queues:
-            self.recover()
+            self.recover(first=True)
             self.give_back_unknown()
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
@@ -189,11 +243,45 @@ class Guard(Taking):
         self._nobody_died = True
         super().close()
 
-    def _do_restore_message(self, payload: Any, *args: Any, **kwargs: Any) -> None:
-        if not self._nobody_died:
-            delivery = payload["properties"]["delivery_info"]
-            delivery[DELIVERIES] = delivery.get(DELIVERIES, 0) + 1
-        super()._do_restore_message(payload, *args, **kwargs)
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """kombu asks for a transaction wherever it sends several commands; where one counts it says so."""
+        client = super()._create_client(asynchronous)
+        pipeline = client.pipeline
+        client.pipeline = lambda transaction=False, shard_hint=None: pipeline(transaction, shard_hint)
+        return client
+
+    @cached_property
+    def _refresh_binding(self) -> Any:
+        """kombu's script (5.7 and later) after a command that frees memory, so that a full Redis runs it."""
+        script = "redis.call('SREM', KEYS[1], ARGV[1])" + redis.REFRESH_BINDING
+        return self._create_client().register_script(script)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except self.ResponseError as error:
+            if not is_full(error):
+                raise
+            names = ["keyprefix_queue", "keyprefix_binding_permanent"]
+            keys = [
+                self.global_keyprefix + getattr(self, name) % exchange
+                for name in names
+                if hasattr(self, name)
+            ]
+            member = self.sep.join([routing_key or "", pattern or "", queue or ""])
+            with self.conn_or_acquire() as client:
+                client.eval(BIND, len(keys), *keys, member)
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        try:
+            super()._put(queue, message, **kwargs)
+        except self.ResponseError as error:
+            if not (is_full(error) and Allowance.take()):
+                raise
+            key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+            keys = self.global_keyprefix + NOTHING, self.global_keyprefix + key
+            with self.conn_or_acquire() as client:
+                client.eval(PUBLISH, 2, *keys, dumps(message))
 
 
 class Poller(redis.MultiChannelPoller):

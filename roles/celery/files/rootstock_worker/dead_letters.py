@@ -49,23 +49,28 @@ def task_of(item: bytes | str) -> str:
         return ""
 
 
-def keep(client: Any, queue: str, item: bytes | str, reason: str, left_in: str = "") -> None:
+#: Keys: records, index, and the list in which the entry still is. Arguments: id, record, time, entry. Answers
+#: 0 if another worker has kept it. The first command is one that a full Redis accepts, and so are those after
+#: it.
+KEEP = """
+redis.call('ZREM', KEYS[2], ARGV[1])
+if KEYS[3] and redis.call('LREM', KEYS[3], -1, ARGV[4]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+return 1
+"""
+
+
+def keep(channel: Any, client: Any, queue: str, item: bytes | str, reason: str, left_in: str = "") -> None:
     """Keep an entry of a queue that was taken from there, or that is still in the list `left_in`.
 
     Raises the client's errors.
     """
     letter, now = uuid.uuid4().hex[:12], time.time()
     record = {"at": now, "queue": queue, "reason": reason, "task": task_of(item), **as_text(item)}
-    with client.pipeline() as pipe:
-        pipe.hset(RECORDS, letter, json.dumps(record))
-        pipe.zadd(INDEX, {letter: now})
-        if left_in:
-            pipe.lrem(left_in, -1, item)
-        mine = pipe.execute()[-1]
-        if not mine:
-            # Another worker has kept it.
-            drop(client, letter)
-            return
+    keys = [channel.global_keyprefix + name for name in (RECORDS, INDEX, *([left_in] if left_in else []))]
+    if not client.eval(KEEP, len(keys), *keys, letter, json.dumps(record), f"{now:.3f}", item):
+        return
     logger.error(
         "dead letter %s: an entry of queue %s was set aside (%s): %.*s",
         letter,
@@ -80,7 +85,7 @@ def on_refused(message: Any, reason: str) -> None:
     """Keep a message that Celery itself has refused; it has only logged and acknowledged it."""
     queue = str((message.delivery_info or {}).get("routing_key"))
     with message.channel.conn_or_acquire() as client:
-        keep(client, queue, json.dumps(message._raw), reason)
+        keep(message.channel, client, queue, json.dumps(message._raw), reason)
 
 
 def on_unknown(message: Any, name: str = "", **_: object) -> None:

@@ -10,6 +10,10 @@ from typing import Any
 #: `redelivered`, does not count.
 DELIVERIES = "rootstock_deliveries"
 DEFAULT_LIMIT = 5
+#: How often it was put back because what follows it could not be published; and how often that is done: for
+#: more than eight minutes of a Redis that refuses to write.
+PUT_BACKS = "rootstock_put_backs"
+MAX_PUT_BACKS = 100
 
 
 def limit_of(variable: str = "ROOTSTOCK_MAX_DELIVERIES") -> int:
@@ -61,9 +65,15 @@ def _fault_of_body(body: Any, encoding: Any) -> str:
     return ""
 
 
-def deliveries_of(item: bytes | str) -> int:
-    """Return how often a message was given back after a death."""
-    # Almost no message was, and parsing each one twice would cost.
-    if DELIVERIES.encode() not in (item if isinstance(item, bytes) else item.encode()):
-        return 0
-    return int(json.loads(item)["properties"]["delivery_info"].get(DELIVERIES, 0))
+def fault_of_deliveries(item: bytes | str) -> str:
+    """Return why a message is not delivered once more, empty if it is."""
+    text = item if isinstance(item, bytes) else item.encode()
+    # Almost no message was given back, and parsing each one twice would cost.
+    if DELIVERIES.encode() not in text and PUT_BACKS.encode() not in text:
+        return ""
+    delivery = json.loads(item)["properties"]["delivery_info"]
+    if (count := int(delivery.get(DELIVERIES, 0))) >= MAX_DELIVERIES:
+        return f"delivered {count} times, and each time its process died"
+    if (count := int(delivery.get(PUT_BACKS, 0))) >= MAX_PUT_BACKS:
+        return f"run {count} times, and each time its retry or result could not be written"
+    return ""

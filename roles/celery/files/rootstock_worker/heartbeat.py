@@ -74,7 +74,9 @@ class Heartbeat:
     def end(self) -> None:
         """Nothing to be judged any more."""
         self._ended.set()
-        self._thread.join(INTERVAL)
+        # A worker that ends before it consumes has not begun to write.
+        if self._thread.is_alive():
+            self._thread.join(INTERVAL)
         self.path.unlink(missing_ok=True)
 
     def turn(self) -> None:

@@ -1,44 +1,100 @@
 """Which process holds which unacknowledged messages, so that those of a dead one go back at once.
 
 kombu keeps all unacknowledged messages of all workers in one hash and gives one back only when it is older
-than the visibility timeout, because it cannot tell who holds it. Here each worker process has a hash and an
-index of its own, named after the process, and a set names them all. What belongs to a process that is
-certainly dead goes back as soon as any worker looks, which it does when it starts and every
-`unacked_restore_interval`. What belongs to one that certainly lives stays, however long it takes. Only what
-belongs to one that cannot be judged from here, such as one on another host, goes back after the visibility
-timeout, as ever. How long it was held is told by Redis' clock alone: that of a host may be wrong, or be set.
+than the visibility timeout, because it cannot tell who holds it. Here each worker process is a holder: it has
+a hash and an index of its own, named after the process, and a set names all holders.
+
+- The messages of a holder that is certainly dead go back as soon as a worker looks, which each worker does
+  when it starts and every `unacked_restore_interval`. Dead for certain is a process of the same server that
+  does not run, or that ran before the server's last start, whatever pool, generation or application it
+  belonged to.
+- The messages of a holder that certainly lives stay with it, however long a task takes.
+- The messages of a holder that cannot be judged, because it is on another server, go back after the
+  visibility timeout. Redis' clock alone says how long they were held: a host's clock may be wrong, or be set.
 """
 
 import os
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
+
+from rootstock_worker.envelope import DELIVERIES
 
 #: The set of all holders, in the broker's database.
 HOLDERS = "rootstock.holders"
+#: When each holder last said that it lives (sorted set of names by Redis' time).
+HOLDERS_SEEN = "rootstock.holders_seen"
 #: kombu's own names: what is held by workers without this package, and the beginning of each holder's own.
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
+#: How often a holder says that it lives.
+SEEN_SECONDS = 15.0
+#: How often holders of other servers are looked at, and kombu's own hash: what they lose goes back after the
+#: visibility timeout, so this is soon enough. A tenth of that timeout where it is shorter.
+FOREIGN_SECONDS = 60.0
+#: An empty holder of another server that has said nothing for so long is forgotten. It registers again if it
+#: lives, before it takes anything.
+FORGET_SECONDS = 3600.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MACHINE_ID = Path("/etc/machine-id")
 _SEPARATOR = "|"
 
+#: Keys: the holder's hash and index, then the lists. Arguments: tag, message, LPUSH or RPUSH. Answers how
+#: many messages were put back. The first command frees memory, so that a full Redis refuses none of the
+#: others.
+GIVE_BACK = """
+local held = redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+if held == 1 then
+  for i = 3, #KEYS do redis.call(ARGV[3], KEYS[i], ARGV[2]) end
+end
+return held
+"""
 
-def started(pid: int) -> str:
+#: Keys: set of holders, sorted set of when they were seen. Arguments: name, time. Likewise never refused.
+REGISTER = """
+redis.call('SREM', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+"""
+
+#: Keys: set of holders, sorted set of when they were seen, the holder's hash. Argument: name. In one step: a
+#: command of the dead process that reaches Redis late finds it registered and full, or not registered.
+FORGET = """
+if redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('SREM', KEYS[1], ARGV[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+"""
+
+
+def started(pid: int | str) -> str:
     """Return when a process was started (clock ticks since boot), empty if it is dead."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    # The name, in brackets, may have blanks and brackets itself: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    # The name, in brackets, may have blanks and brackets itself:
+    # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]
 
 
 def machine() -> str:
-    """Return what a process id is unique in: one boot of a kernel, one name space of process ids."""
-    return f"{_BOOT_ID.read_text().strip()}:{Path('/proc/self/ns/pid').readlink()}"
+    """Return where a process id is unique, and on which server that is.
+
+    Boot of the kernel, name space of process ids, start of its first process (a container that is started
+    again may get the same name space under the same kernel), and the server's own id, which stays.
+    https://www.freedesktop.org/software/systemd/man/latest/machine-id.html
+    """
+    server = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
+    space = Path("/proc/self/ns/pid").readlink()
+    return f"{_BOOT_ID.read_text().strip()}:{space}:{started(1)}:{server}"
 
 
 @dataclass(frozen=True)
@@ -73,37 +129,81 @@ class Holder:
     def unacked_index_key(self) -> str:
         return f"{UNACKED_INDEX}.{self}"
 
+    @property
+    def space(self) -> str:
+        """Where its process id is unique; shorter in the names that releases up to 0.1 wrote."""
+        return self.machine.rpartition(":")[0] if self.server else self.machine
+
+    @property
+    def server(self) -> str:
+        """The server's id with its host name, because copied servers may share the id; empty if not known."""
+        *place, identity = self.machine.split(":")
+        # boot, "pid", name space, first process, server
+        return f"{identity}@{self.node.rpartition('@')[2]}" if identity and len(place) > 3 else ""
+
+    def is_beside(self, own: Self) -> bool:
+        """Whether both process ids are of one name space, so that one process can look for the other."""
+        return self.space == own.space or (not self.server and own.space.startswith(f"{self.space}:"))
+
     def is_dead_for(self, own: Self) -> bool:
         """Whether the process `own` knows for certain that this one is dead."""
         if self == own:
             return False
-        if self.machine == own.machine:
+        if self.is_beside(own):
             return started(self.pid) != self.started
-        # A node's name is unique, so one of before a reboot is not there any more.
-        return self.node == own.node
+        # All workers of a server run in one name space; one of another boot is gone. And a node's name is
+        # unique.
+        return self.node == own.node or bool(own.server and self.server == own.server)
 
     def lives_for(self, own: Self) -> bool:
         """Whether the process `own` knows for certain that this one lives."""
-        return self.machine == own.machine and not self.is_dead_for(own)
+        return self.is_beside(own) and not self.is_dead_for(own)
 
 
-def give_back(channel: Any, client: Any, keys: tuple[str, str], tag: str) -> bool:
-    """Put a message back into its queue, unless somebody has just done so; returns whether it was done."""
-    unacked_key, index_key = keys
-    done = False
+def is_due(payload: dict[str, Any]) -> bool:
+    """Whether a message may have been begun: not while its ETA lies ahead."""
+    eta = (payload.get("headers") or {}).get("eta")
+    if not isinstance(eta, str):
+        return True
+    try:
+        at = datetime.fromisoformat(eta)
+    except ValueError:
+        return True
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)) <= datetime.now(UTC)
 
-    def move(pipe: Any) -> None:
-        nonlocal done
-        held = pipe.hget(unacked_key, tag)
-        pipe.multi()
-        pipe.zrem(index_key, tag)
-        pipe.hdel(unacked_key, tag)
-        if done := bool(held):
-            message, exchange, routing_key = loads(bytes_to_str(held))
-            channel._do_restore_message(message, exchange, routing_key, pipe)
 
-    client.transaction(move, unacked_key)
-    return done
+def give_back(
+    channel: Any,
+    client: Any,
+    keys: tuple[str, str],
+    tag: str,
+    *,
+    count: str = DELIVERIES,
+    last: bool = False,
+) -> bool:
+    """Put a message back into its queue, unless somebody has just done so; returns whether it was done.
+
+    `count` names the counter in its delivery_info that this adds to; empty: none. It is the next message of
+    its queue, or the last one.
+    """
+    prefix, (unacked_key, index_key) = channel.global_keyprefix, keys
+    held = client.hget(unacked_key, tag)
+    if held is None:
+        client.zrem(index_key, tag)
+        return False
+    payload, exchange, routing_key = loads(bytes_to_str(held))
+    delivery = payload["properties"]["delivery_info"]
+    delivery["redelivered"] = True
+    payload.setdefault("headers", {})["redelivered"] = True
+    if count and (count != DELIVERIES or is_due(payload)):
+        delivery[count] = delivery.get(count, 0) + 1
+    priority = channel._get_message_priority(payload, reverse=False)
+    # An exchange that nobody has bound: better where the message was sent than nowhere.
+    queues = channel._lookup(exchange, routing_key) or [routing_key]
+    lists = [prefix + channel._q_for_pri(queue, priority) for queue in queues]
+    names = [prefix + unacked_key, prefix + index_key, *lists]
+    push = "LPUSH" if last else "RPUSH"
+    return bool(client.eval(GIVE_BACK, len(names), *names, tag, dumps(payload), push))
 
 
 def time_of(client: Any) -> float:
@@ -112,31 +212,70 @@ def time_of(client: Any) -> float:
     return float(seconds) + float(microseconds) / 1e6
 
 
-def recover(channel: Any, client: Any, own: Holder, visibility_timeout: float) -> dict[str, int]:
-    """Put back what nobody works on; returns how many messages of which holder.
+def register(channel: Any, client: Any, own: Holder, now: float) -> None:
+    """Say that this process lives; a full Redis accepts it, too."""
+    prefix = channel.global_keyprefix
+    client.eval(REGISTER, 2, prefix + HOLDERS, prefix + HOLDERS_SEEN, str(own), f"{now:.3f}")
 
-    `own` is registered again if Redis does not know it: it may have come back without the last second.
-    """
-    names = set(map(bytes_to_str, client.smembers(HOLDERS)))
-    if str(own) not in names:
-        client.sadd(HOLDERS, str(own))
-    given_back: dict[str, int] = {}
-    for name in sorted(names):
-        holder = Holder.parse(name)
-        if holder.lives_for(own):
-            continue
-        dead = holder.is_dead_for(own)
+
+class Recovery:
+    """Puts back what nobody works on, and says that this process lives; one for each broker of a process."""
+
+    def __init__(self) -> None:
+        #: time.monotonic() of the last time that each was done.
+        self._seen = self._foreign = float("-inf")
+
+    def look(
+        self, channel: Any, client: Any, own: Holder, visibility_timeout: float, *, first: bool = False
+    ) -> dict[str, int]:
+        """Return how many messages of which holder were put back. `first`: of a new connection, in full.
+
+        `own` is registered again if Redis does not know it: Redis may have come back without the last second.
+        """
+        names = set(map(bytes_to_str, client.smembers(HOLDERS)))
+        if first or str(own) not in names or time.monotonic() - self._seen >= SEEN_SECONDS:
+            register(channel, client, own, time_of(client))
+            self._seen = time.monotonic()
+        given_back: dict[str, int] = {}
+        holders = [Holder.parse(name) for name in sorted(names)]
+        for holder in holders:
+            if holder.is_dead_for(own):
+                keys = holder.unacked_key, holder.unacked_index_key
+                given_back[str(holder)] = _give_back_all(channel, client, keys, 0)
+                _forget(channel, client, holder)
+        if first or time.monotonic() - self._foreign >= min(FOREIGN_SECONDS, visibility_timeout / 10):
+            others = [one for one in holders if not one.is_dead_for(own) and not one.lives_for(own)]
+            given_back |= _look_at_others(channel, client, others, visibility_timeout)
+            self._foreign = time.monotonic()
+        return {name: count for name, count in given_back.items() if count}
+
+
+def _look_at_others(
+    channel: Any, client: Any, others: list[Holder], visibility_timeout: float
+) -> dict[str, int]:
+    """Put back what holders of other servers have held for too long; forget those that are gone."""
+    # Of a worker that has not loaded this package.
+    found = {UNACKED: _give_back_all(channel, client, (UNACKED, UNACKED_INDEX), visibility_timeout)}
+    if not others:
+        return found
+    now = time_of(client)
+    seen = {bytes_to_str(name): at for name, at in client.zrange(HOLDERS_SEEN, 0, -1, withscores=True)}
+    for holder in others:
+        name = str(holder)
         keys = holder.unacked_key, holder.unacked_index_key
-        count = _give_back_all(channel, client, keys, 0 if dead else visibility_timeout)
-        if count:
-            given_back[name] = count
-        if dead and not client.hlen(holder.unacked_key):
-            client.srem(HOLDERS, name)
-    # Of a worker that had not loaded this package.
-    keys = UNACKED, UNACKED_INDEX
-    if count := _give_back_all(channel, client, keys, visibility_timeout):
-        given_back[UNACKED] = count
-    return given_back
+        found[name] = _give_back_all(channel, client, keys, visibility_timeout)
+        if name not in seen:
+            register(channel, client, holder, now)
+        elif now - float(seen[name]) > max(FORGET_SECONDS, visibility_timeout):
+            _forget(channel, client, holder)
+    return found
+
+
+def _forget(channel: Any, client: Any, holder: Holder) -> None:
+    """Remove a holder that holds nothing from the set of holders."""
+    prefix = channel.global_keyprefix
+    keys = prefix + HOLDERS, prefix + HOLDERS_SEEN, prefix + holder.unacked_key
+    client.eval(FORGET, 3, *keys, str(holder))
 
 
 def _give_back_all(channel: Any, client: Any, keys: tuple[str, str], seconds: float) -> int:

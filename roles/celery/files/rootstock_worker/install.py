@@ -1,6 +1,16 @@
 """Importing this module hardens the worker that imports it."""
 
-from rootstock_worker import broker, children, configuration, dead_letters, drain, heartbeat, sent_at
+from rootstock_worker import (
+    broker,
+    children,
+    configuration,
+    dead_letters,
+    drain,
+    heartbeat,
+    publishing,
+    results,
+    sent_at,
+)
 
-for module in (broker, children, configuration, dead_letters, drain, heartbeat, sent_at):
+for module in (broker, children, configuration, dead_letters, drain, heartbeat, publishing, results, sent_at):
     module.install()

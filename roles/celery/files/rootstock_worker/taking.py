@@ -23,31 +23,37 @@ import time
 from typing import Any, ClassVar
 
 from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
 from redis.exceptions import ResponseError
 
 from rootstock_worker import dead_letters
-from rootstock_worker.envelope import MAX_DELIVERIES, deliveries_of, fault_of
-from rootstock_worker.holders import Holder
+from rootstock_worker.envelope import fault_of, fault_of_deliveries
+from rootstock_worker.holders import HOLDERS, Holder, Recovery, register, time_of
+from rootstock_worker.refusals import is_refusal
 
 logger = logging.getLogger(__name__)
 
-#: Keys: the holder's hash and index, then the queues in their order. Arguments: the tags of what is done.
-#: When a message was taken is Redis' own time.
-#: Answers nil, or the queue, the entry, its tag if it was noted ("" if not), and 1 if it was taken.
-#: What is no message stays where it is, because there is nothing to note it by. A Redis that is full and had
-#: nothing to acknowledge refuses to note, and gives the message all the same.
+#: Keys: the holder's hash and index, the set of holders, then the queues in their order. Arguments: the
+#: holder's name, then the tags of what is done. When a message was taken is Redis' own time. Answers nil, or
+#: the queue, the entry, one of three words, and the tag of what is taken: taken    it is noted and out of its
+#: queue. RPOP comes first, because a full Redis refuses a script nothing          after it has freed memory;
+#: should the note fail all the same, the message goes back. invalid  it stays where it is, because it is no
+#: message and there is nothing to note it by unknown  nothing is taken: the holder is not registered. Its
+#: process died and was forgotten before this          command arrived, or Redis has come back without its
+#: last second.
 TAKE = """
 local function text(of, name)
   local value = type(of) == 'table' and of[name]
   return type(value) == 'string' and value
 end
-if #ARGV > 0 then
-  redis.call('HDEL', KEYS[1], unpack(ARGV))
-  redis.call('ZREM', KEYS[2], unpack(ARGV))
+if #ARGV > 1 then
+  redis.call('HDEL', KEYS[1], unpack(ARGV, 2))
+  redis.call('ZREM', KEYS[2], unpack(ARGV, 2))
 end
 local queues = {}
-for i = 3, #KEYS do queues[i - 2] = KEYS[i] end
+for i = 4, #KEYS do queues[i - 3] = KEYS[i] end
 if redis.call('EXISTS', unpack(queues)) == 0 then return false end
+if redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 0 then return {'', '', 'unknown'} end
 for _, queue in ipairs(queues) do
   local item = redis.call('LINDEX', queue, -1)
   if item then
@@ -56,23 +62,32 @@ for _, queue in ipairs(queues) do
     local delivery = type(properties) == 'table' and properties.delivery_info
     local tag = text(properties, 'delivery_tag')
     local exchange, key = text(delivery, 'exchange'), text(delivery, 'routing_key')
-    if not (tag and exchange and key) then return {queue, item, '', 0} end
+    if not (tag and exchange and key) then return {queue, item, 'invalid'} end
     local held = '[' .. item .. ',' .. cjson.encode(exchange) .. ',' .. cjson.encode(key) .. ']'
+    local now = redis.call('TIME')
+    redis.call('RPOP', queue)
     local noted = redis.pcall('HSET', KEYS[1], tag, held)
     if type(noted) == 'table' and noted.err then
-      redis.call('RPOP', queue)
-      return {queue, item, '', 1}
+      redis.call('RPUSH', queue, item)
+      return noted
     end
-    local now = redis.call('TIME')
     redis.call('ZADD', KEYS[2], now[1] .. '.' .. string.format('%06d', now[2]), tag)
-    redis.call('RPOP', queue)
-    return {queue, item, tag, 1}
+    return {queue, item, 'taken', tag}
   end
 end
 return false
 """
-#: How long nothing is taken from a Redis that has refused to note or to keep it.
-FULL_SECONDS = 5.0
+#: The same for a message that only Python can read, such as one that is nested more than 1000 levels deep.
+#: Keys: the queue, the holder's hash and index. Arguments: the entry, its tag, what is noted.
+TAKE_AS_NOTED = """
+if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+redis.call('ZADD', KEYS[3], now[1] .. '.' .. string.format('%06d', now[2]), ARGV[2])
+return 1
+"""
+#: How long nothing is taken from a Redis that refuses to write.
+REFUSED_SECONDS = 5.0
 #: How long an idle worker of one queue waits before it looks whether a message with a priority has come.
 WAIT_SECONDS = 4.0
 #: How long one of several queues waits for each of them.
@@ -92,6 +107,10 @@ class State:
     loop: int | None = None
     #: The tags of what is done and not acknowledged yet, of each broker: they outlive a connection.
     done: ClassVar[dict[tuple[Any, ...], list[str]]] = {}
+    #: Messages that were acknowledged early and are to be put back: message, exchange, routing key.
+    unpublished: ClassVar[list[tuple[Any, str, str]]] = []
+    #: Likewise of each broker: who looks for what dead processes have left.
+    recoveries: ClassVar[dict[tuple[Any, ...], Recovery]] = {}
 
 
 class Taking:
@@ -134,10 +153,10 @@ class Taking:
         elif self._next == "EXISTS":
             command = ["EXISTS", *lists]
         else:
-            keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, *lists]
+            keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, prefix + HOLDERS, *lists]
             self._acknowledging = tuple(self.done)
             self.done.clear()
-            command = ["EVAL", TAKE, len(keys), *keys, *self._acknowledging]
+            command = ["EVAL", TAKE, len(keys), *keys, str(State.holder), *self._acknowledging]
         self._asked = self._next
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
@@ -164,10 +183,16 @@ class Taking:
         super().close()
 
     def acknowledge(self) -> None:
-        """Tell Redis now what is done. Raises redis-py's errors; then it is still to be told."""
+        """Tell Redis now what is done, or later if it refuses to write. Raises redis-py's other errors."""
         if self.done:
-            with self.conn_or_acquire() as client:
-                self._forget(client, *self.done)
+            try:
+                with self.conn_or_acquire() as client:
+                    self._forget(client, *self.done)
+            except ResponseError as error:
+                if not is_refusal(error):
+                    raise
+                self.pause(REFUSED_SECONDS, error)
+                return
             self.done.clear()
 
     def _acknowledge_again(self) -> None:
@@ -179,8 +204,10 @@ class Taking:
         """Whether the script was sent and its answer was not read."""
         return bool(self._in_poll) and self._asked == "EVAL"
 
-    def pause(self, seconds: float) -> None:
-        """Take nothing for so long."""
+    def pause(self, seconds: float, error: Exception) -> None:
+        """Take nothing for so long, because Redis refuses to write."""
+        if self.qos.paused_until < time.monotonic() - REFUSED_SECONDS:
+            logger.warning("Redis refuses to write, so nothing is taken until it does: %s", error)
         self.qos.paused_until = time.monotonic() + seconds
 
     # The client of the event loop reads the answers; kombu asks it for that to BRPOP.
@@ -195,15 +222,16 @@ class Taking:
                 return parse_response(connection, command_name, **options)
             try:
                 found = parse_response(connection, self._asked, **options)
-            except self.ResponseError as error:
+            except ResponseError as error:
                 # It is an answer: another worker would hear the same.
                 State.polled = time.monotonic()
                 self._acknowledge_again()
-                if self._asked == "BLMOVE" and str(error).startswith("OOM"):
-                    self._next = "EVAL"
-                    self.pause(1)
-                    return None
-                raise
+                if not is_refusal(error):
+                    raise
+                # BLMOVE is refused by a full Redis, although it moves nothing; the script is not.
+                self.pause(1 if self._asked == "BLMOVE" else REFUSED_SECONDS, error)
+                self._next = "EVAL"
+                return None
             State.polled = time.monotonic()
             self._acknowledging = ()
             return self._understood(found)
@@ -217,34 +245,47 @@ class Taking:
         self._next = "EVAL" if found else in_vain
         if not found or self._asked != "EVAL":
             return None
-        key, item, tag, taken = found
-        return self._accepted(bytes_to_str(key), item, bytes_to_str(tag), bool(taken))
+        key, item, word, *tag = found
+        if bytes_to_str(word) == "unknown" and State.holder:
+            with self.conn_or_acquire() as client:
+                register(self, client, State.holder, time_of(client))
+            return None
+        return self._accepted(bytes_to_str(key), item, bytes_to_str(tag[0]) if tag else "")
 
-    def _accepted(self, key: str, item: bytes | str, tag: str, taken: bool) -> tuple[str, bytes | str] | None:
-        """Return an entry with its queue, or None after it was set aside."""
-        reason = fault_of(item)
-        if not reason and (count := deliveries_of(item)) >= MAX_DELIVERIES:
-            reason = f"delivered {count} times, and each time its process died"
+    def _accepted(self, key: str, item: bytes | str, tag: str) -> tuple[str, bytes | str] | None:
+        """Return an entry with its queue, or None after it was set aside; without a tag it is still there."""
+        reason = fault_of(item) or fault_of_deliveries(item)
         name = key.removeprefix(self.global_keyprefix)
-        if taken and not reason:
-            State.noted = tag or None
-            return name, item
-        with self.conn_or_acquire() as client:
-            if reason:
-                queue = name.rsplit(self.sep, 1)[0]
-                try:
-                    dead_letters.keep(client, queue, item, reason, left_in="" if taken else key)
-                except ResponseError as error:
-                    logger.error("Redis refuses to keep what is no message in queue %s: %s", queue, error)
-                    self.pause(FULL_SECONDS)
-                    return None
-                if tag:
-                    self._forget(client, tag)
-                return None
-            # The script cannot read what Python can: nesting of more than 1000 levels, for one.
-            if not client.lrem(key, -1, item):
-                return None
+        if reason:
+            self._set_aside(name, item, tag, reason)
+            return None
+        if not (tag := tag or self._take_as_noted(key, item)):
+            return None
+        State.noted = tag
         return name, item
+
+    def _set_aside(self, name: str, item: bytes | str, tag: str, reason: str) -> None:
+        """Keep an entry that no worker may run, which is noted by its tag or still in the list `name`."""
+        queue = name.rsplit(self.sep, 1)[0]
+        with self.conn_or_acquire() as client:
+            try:
+                dead_letters.keep(self, client, queue, item, reason, left_in="" if tag else name)
+            except ResponseError as error:
+                # What was taken goes back as what nobody here knows.
+                self.pause(REFUSED_SECONDS, error)
+                return
+            if tag:
+                self._forget(client, tag)
+
+    def _take_as_noted(self, key: str, item: bytes | str) -> str:
+        """Take what the script cannot read, and return its tag; empty if another worker has taken it."""
+        message = loads(bytes_to_str(item))
+        delivery = message["properties"]["delivery_info"]
+        tag = str(message["properties"]["delivery_tag"])
+        held = dumps([message, delivery["exchange"], delivery["routing_key"]])
+        keys = key, self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key
+        with self.conn_or_acquire() as client:
+            return tag if client.eval(TAKE_AS_NOTED, 3, *keys, item, tag, held) else ""
 
     def _forget(self, client: Any, *tags: str) -> None:
         """Take messages from the holder's keys."""
