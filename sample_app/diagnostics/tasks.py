@@ -56,6 +56,73 @@ def record(self: Task, key: str, seconds: float = 0, until: str = "") -> None:
     _leave(self, key, started_at)
 
 
+# A chord counts the results of its parts.
+@shared_task(
+    bind=True,
+    ignore_result=False,
+    autoretry_for=(OperationalError, InterfaceError),
+    retry_backoff=1,
+    retry_backoff_max=5,
+    max_retries=60,
+)
+def record_part(self: Task, key: str) -> str:
+    """Leaves a row as part of a chord."""
+    _leave(self, key, timezone.now())
+    return key
+
+
+@shared_task(bind=True, acks_late=False)
+def record_once(self: Task, key: str, seconds: float = 0) -> None:
+    """Like record, but acknowledged before it runs: at most once."""
+    started_at = timezone.now()
+    time.sleep(seconds)
+    _leave(self, key, started_at)
+
+
+@shared_task(
+    bind=True,
+    autoretry_for=(OperationalError, InterfaceError),
+    retry_backoff=1,
+    retry_backoff_max=5,
+    max_retries=60,
+)
+def compute(self: Task, key: str, seconds: float) -> None:
+    """Uses a processor for so many seconds, then leaves a row."""
+    started_at, begun = timezone.now(), time.process_time()
+    while time.process_time() - begun < seconds:
+        pass
+    _leave(self, key, started_at)
+
+
+@shared_task(bind=True, max_retries=None)
+def retry_by_code(self: Task, key: str, times: int, countdown: float) -> None:
+    """Retries so many times with self.retry(), then leaves a row."""
+    if self.request.retries < times:
+        raise self.retry(countdown=countdown)
+    try:
+        _leave(self, key, timezone.now())
+    except (OperationalError, InterfaceError) as error:
+        raise self.retry(exc=error, countdown=1) from error
+
+
+class NotYet(Exception):
+    """The task is to be retried."""
+
+
+@shared_task(
+    bind=True,
+    autoretry_for=(NotYet, OperationalError, InterfaceError),
+    retry_backoff=1,
+    retry_backoff_max=5,
+    max_retries=60,
+)
+def retry_automatically(self: Task, key: str, times: int) -> None:
+    """Is retried so many times by autoretry_for, then leaves a row."""
+    if self.request.retries < times:
+        raise NotYet
+    _leave(self, key, timezone.now())
+
+
 @shared_task(bind=True)
 def end_process(self: Task, key: str) -> None:
     """Leaves a row, then ends the process that runs it, each time."""
