@@ -141,12 +141,21 @@ TABLE = "inet faults"
 @contextmanager
 def cut_from_redis(stack: Stack) -> Iterator[None]:
     """What application and watchdog send to Redis is dropped, and what it sends to them; nobody is told."""
-    ports = ", ".join(own_ports(stack, APP, 6379))
+    with cut_from(stack, 6379):
+        yield
+
+
+@contextmanager
+def cut_from(stack: Stack, port: int) -> Iterator[None]:
+    """The application and root are cut from a port of the server, in both directions; nobody is told."""
+    # There may be no connection to cut.
+    ports = ", ".join(own_ports(stack, APP, port))
+    answers = f"tcp sport {port} tcp dport {{ {ports} }} drop" if ports else ""
     rules = f"""table {TABLE} {{
         chain output {{
             type filter hook output priority 0;
-            meta skuid {{ {APP}, root }} tcp dport 6379 drop
-            tcp sport 6379 tcp dport {{ {ports} }} drop
+            meta skuid {{ {APP}, root }} tcp dport {port} drop
+            {answers}
         }}
     }}"""
     with firewall(stack, rules):
