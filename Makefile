@@ -89,6 +89,12 @@ molecule: engine ## one Molecule scenario: SCENARIO=default
 faults: engine ## break a server in all ways of docs/promises.md; ROW=5: one way, the server is kept
 	@scripts/faults.sh $(ROW)
 
+.PHONY: chaos
+chaos: engine ## break a server at random; SEED=7 MINUTES=15 FAULTS=20 SCHEDULE=mixed, REPEAT=file, SHRINK=file, CONVERGE=1
+	@$(if $(CONVERGE),scripts/chaos.sh converge)
+	@scripts/chaos.sh $(if $(SEED),--seed $(SEED),--seeds 2) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(SCHEDULE),--schedule $(SCHEDULE)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(SHRINK),--shrink $(SHRINK))
+
 .PHONY: mutations
 mutations: engine ## take away, one at a time, each line that protects a server: does a test notice?
 	@scripts/with_server.sh security scripts/mutations.py
@@ -102,12 +108,14 @@ test: setup ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
-test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; all faults three times, with controls
+test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; all faults three times, with controls, and two random schedules
 	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
 	@SECURITY_LONG=1 $(MAKE) --no-print-directory molecule SCENARIO=security
 	@$(MAKE) --no-print-directory molecule SCENARIO=fleet
 	@$(MAKE) --no-print-directory molecule SCENARIO=sentinel
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
+	@$(MAKE) --no-print-directory chaos CONVERGE=1
+	@scripts/chaos.sh destroy
 
 .PHONY: screenshots
 screenshots: setup ## docs/images from the running demo, by headless Chromium

@@ -109,7 +109,7 @@ def with_table(page: str, text: str) -> str:
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     if not rest or END not in rest:
-        raise ValueError(f"{PAGE.name} has no {BEGIN} … {END}")
+        raise ValueError(f"the page has no {BEGIN} … {END}")
     return f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
 
 

@@ -44,7 +44,7 @@ lint() { # name, list of files, command: the files are appended to it
 }
 
 # What runs on the control node or is typed by the same hand; the sample app has its own environment.
-grep -E '^(bench|plugins|playbooks/files|scripts|tests/unit|tests/faults|roles/[^/]+/files)/' "$work/python" >"$work/typed"
+grep -E '^(bench|plugins|playbooks/files|scripts|tests/unit|tests/faults|tests/chaos|roles/[^/]+/files)/' "$work/python" >"$work/typed"
 cat "$work/python" "$work/script" >"$work/all-python"
 
 lint shellcheck "$work/shell" shellcheck --external-sources

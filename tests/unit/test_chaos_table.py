@@ -1,0 +1,34 @@
+"""The table of what `make chaos` has measured."""
+
+import json
+from typing import Any
+
+import chaos_table
+from fault_table import with_table
+
+
+def record(seed: int, profile: str, *violations: str, **figures: float) -> dict[str, Any]:
+    faults = [{"kind": "power"}, {"kind": "deploy"}, {"kind": "power"}]
+    return {
+        "schedule": {"seed": seed, "profile": profile, "faults": faults},
+        "figures": dict.fromkeys(chaos_table.COLUMNS, 0) | {"seconds": 300} | figures,
+        "violations": [{"kind": kind, "what": "x"} for kind in violations],
+    }
+
+
+def test_a_run_is_a_line_with_its_faults_and_violations() -> None:
+    runs = [
+        record(2, "power", "lost", "left over", "left over", acknowledged=900, lost=1),
+        record(1, "power"),
+    ]
+    text = chaos_table.table(chaos_table.summary(runs))
+    assert text.splitlines()[2:] == [
+        "| 1 | power | 1 deploy, 2 power | 0 | 0 | 0 | 0 | 0 | 0 | - | 300 |",
+        "| 2 | power | 1 deploy, 2 power | 900 | 1 | 0 | 0 | 0 | 0 | 2 left over | 300 |",
+    ]
+
+
+def test_the_page_has_the_committed_results() -> None:
+    lines = json.loads(chaos_table.RESULTS.read_text())
+    page = chaos_table.PAGE.read_text()
+    assert page == with_table(page, chaos_table.table(lines))
