@@ -174,6 +174,7 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("type", "app_environment", "one", single(app_environment=["A=b"])),
     ("type", "vault_redis_password", "one", single(vault_redis_password=12345678901234567890)),
     ("type", "generation_strategy", "one", single(generation_strategy="drain-first")),
+    ("type", "redis_appendfsync", "one", single(redis_appendfsync="no")),
     ("type", "preflight_waived", "one", single(preflight_waived=["ram"])),
     ("type", "celery_worker_pools", "one", pool(concurency=4)),
     ("type", "celery_worker_pools", "one", pool(concurrency="many")),

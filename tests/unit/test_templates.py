@@ -135,9 +135,9 @@ def test_env_file_refuses_what_a_shell_would_misread(bad: dict[str, str]) -> Non
         render(SHARED / "env_file.j2", {"ansible_managed": MANAGED, "env_file_variables": bad})
 
 
-def redis_settings(name: str) -> dict[str, str]:
+def redis_settings(name: str, **variables: object) -> dict[str, str]:
     template = PROJECT / "roles/redis/templates/etc/redis" / name
-    lines = render(template, example("redis", template)).splitlines()
+    lines = render(template, example("redis", template) | variables).splitlines()
     return dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
 
 
@@ -152,6 +152,10 @@ def test_the_broker_evicts_nothing_and_keeps_what_it_accepted() -> None:
     assert {name: broker[name] for name in expected} == expected
     assert broker["timeout"] == "0"
     assert int(broker["maxmemory"].removesuffix("mb")) > 0
+
+
+def test_the_broker_syncs_as_the_variable_says() -> None:
+    assert redis_settings("redis.conf.j2", redis_appendfsync="always")["appendfsync"] == "always"
 
 
 def test_the_cache_evicts_and_keeps_nothing() -> None:
