@@ -62,6 +62,7 @@ for script in roles/django_app/files/migrate.py roles/django_app/files/database.
     docker cp "$script" "$container:/opt/" >/dev/null
 done
 docker cp roles/celery/files/rootstock_worker "$container:/opt/rootstock_worker" >/dev/null
+docker cp playbooks/files/status_application.py "$container:/opt/" >/dev/null
 docker cp tests/runtime "$container:/opt/runtime" >/dev/null
 PYTHONPATH=tests .venv/bin/python tests/redis_users.py >"$log"
 docker cp "$log" "$container:/opt/runtime/users.acl" >/dev/null
@@ -102,7 +103,7 @@ fi
 runtime=
 if [ "$#" -eq 0 ]; then
     docker exec --user postgres --workdir /opt/runtime --env HOME=/opt/home --env RUNTIME_PACKAGE=/opt/rootstock_worker \
-        --env AUDIT_SCRIPT=/opt/celery_audit.py --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python -m pytest >"$log" 2>&1 &
+        --env AUDIT_SCRIPT=/opt/celery_audit.py --env STATUS_SCRIPT=/opt/status_application.py --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python -m pytest >"$log" 2>&1 &
     runtime=$!
 fi
 # PostgreSQL refuses to run as root. No test collected is exit code 5: a failure, as it should be.

@@ -17,6 +17,11 @@ def program(name: str, **other: Any) -> dict[str, Any]:
     return {"name": name, "state": "RUNNING", "age": 3600, "wanted": True, "detail": ""} | other
 
 
+def holder(node: str, **other: Any) -> dict[str, Any]:
+    told = {"node": node, "machine": "boot-of-one" if node else "", "unacknowledged": 1, "seen": 5.0}
+    return told | {"oldest_unacknowledged": 30.0, "oldest_due": 30.0, "task": "orders.pay"} | other
+
+
 # What a healthy host of all groups tells. The figures of Redis are those of INFO.
 LOOK: dict[str, Any] = {
     "release": "0f3a9c51be77",
@@ -29,6 +34,7 @@ LOOK: dict[str, Any] = {
         program("shop-worker-default.aaaaaaaa"),
     ],
     "pools": {"default.aaaaaaaa": ["default"]},
+    "limits": {"default.aaaaaaaa": {"time_limit": 1800, "prefetch_multiplier": 1}},
     "web": "",
     "edge": None,
     "certificate": {"days": 60.0},
@@ -39,6 +45,9 @@ LOOK: dict[str, Any] = {
         "settings": {
             "value": {
                 "visibility_timeout": 3600,
+                "default_time_limit": None,
+                "default_prefetch_multiplier": 4,
+                "longest_task_time_limit": 90,
                 "beat_scheduler": "celery.beat:PersistentScheduler",
                 "beat_max_loop_interval": 300,
             }
@@ -62,6 +71,13 @@ LOOK: dict[str, Any] = {
             "value": {
                 "unacknowledged": 1,
                 "dead_letters": 0,
+                "longest_call_time_limit": 0,
+                "holders": [
+                    holder(
+                        "", unacknowledged=0, oldest_unacknowledged=None, oldest_due=None, task="", seen=None
+                    ),
+                    holder("default.aaaaaaaa@one"),
+                ],
                 "queues": [
                     {
                         "name": "default",
@@ -108,5 +124,7 @@ def judge(*items: dict[str, Any]) -> dict[str, Any]:
 
 BROKER, QUEUES = "application/broker/value", "application/queues/value"
 QUEUE = f"{QUEUES}/queues/0"
+HOLDERS = f"{QUEUES}/holders"
+HOLDER = f"{HOLDERS}/1"
 SETTINGS = "application/settings/value"
 MEGABYTE = 1000**2

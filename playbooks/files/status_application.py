@@ -14,10 +14,10 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 # All of it is waited for, because nobody knows how many workers there are; a busy server needs more than one.
 ANSWER_SECONDS = 5.0
@@ -27,10 +27,12 @@ ERROR_CHARACTERS = 200
 # Unacknowledged messages are read whole, the oldest first: beyond this only their number is known.
 MESSAGES_READ = 5000
 MESSAGES_AT_ONCE = 200
+NAME_CHARACTERS = 100
 # A database with more keys is not searched for queues that no pool names: it would keep Redis busy.
 KEYS_SEARCHED = 1_000_000
 # The names that the package rootstock_worker of role celery gives its keys and its header.
-HOLDERS, DEAD_LETTERS, SENT_AT = "rootstock.holders", "rootstock.dead_letters", "rootstock_sent_at"
+HOLDERS, HOLDERS_SEEN = "rootstock.holders", "rootstock.holders_seen"
+DEAD_LETTERS, SENT_AT = "rootstock.dead_letters", "rootstock_sent_at"
 INFO = (
     "aof_enabled",
     "aof_last_bgrewrite_status",
@@ -44,6 +46,35 @@ INFO = (
 
 #: Routing key, pattern (a regular expression, may be empty), queue: how kombu writes a binding.
 Binding = tuple[str, str, str]
+
+
+class Unacknowledged(NamedTuple):
+    """An unacknowledged message; times are Redis' own, in seconds since 1970."""
+
+    taken: float
+    #: From when on a worker could run it: since it was taken, or since its ETA.
+    due: float
+    task: str
+    #: The time limit of this call, in seconds; 0 if the call has none of its own.
+    time_limit: float
+    exchange: str
+    routing_key: str
+
+
+class Holder(NamedTuple):
+    """A worker process with the package rootstock_worker; all processes without it are one without a name."""
+
+    name: str
+    #: Redis' time when the process last said that it lives; None if an older package never says it.
+    seen: float | None
+    unacknowledged: int
+    #: The oldest delivery tags, at most MESSAGES_READ, with the time when each was taken.
+    tags: list[tuple[bytes, float]]
+
+    @property
+    def suffix(self) -> str:
+        """The end of the keys of its messages."""
+        return f".{self.name}" if self.name else ""
 
 
 def described(error: BaseException) -> str:
@@ -62,6 +93,8 @@ def load(application: str) -> Any:
 
     django.setup()
     app = find_app(application)
+    # Only an imported task says its time limit.
+    app.loader.import_default_modules()
     app.finalize()
     return app
 
@@ -71,6 +104,10 @@ def settings(app: Any) -> dict[str, Any]:
     options = app.conf.broker_transport_options or {}
     return {
         "visibility_timeout": options.get("visibility_timeout", 3600),
+        # Of tasks that say none themselves, in a worker whose command line does not say one either.
+        "default_time_limit": app.conf.task_time_limit,
+        "default_prefetch_multiplier": app.conf.worker_prefetch_multiplier,
+        "longest_task_time_limit": max((task.time_limit or 0 for task in app.tasks.values()), default=0),
         "beat_scheduler": str(app.conf.beat_scheduler),
         "beat_max_loop_interval": app.conf.beat_max_loop_interval or 300,
     }
@@ -172,25 +209,35 @@ class Broker:
         found = {name: [sent_at(next(oldest)) for _ in self.keys_of(name)] for name in names}
         return {name: min(filter(None, times)) for name, times in found.items() if any(times)}
 
-    def holders(self) -> list[str]:
-        """What the keys of unacknowledged messages end with: nothing, and a name for each worker process."""
-        names = self.client.smembers(f"{self.prefix}{HOLDERS}")
-        return ["", *sorted(f".{name.decode()}" for name in names)]
+    def holders(self) -> tuple[float, list[Holder]]:
+        """What time it is for Redis (seconds since 1970), and all holders: two exchanges, however many."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.smembers(f"{self.prefix}{HOLDERS}")
+        pipe.zrange(f"{self.prefix}{HOLDERS_SEEN}", 0, -1, withscores=True)
+        # A host's clock may be wrong, and all times in these keys are Redis' own.
+        pipe.time()
+        members, scores, (seconds, microseconds) = pipe.execute()
+        seen = {name.decode(): float(score) for name, score in scores}
+        names = ["", *sorted(name.decode() for name in members)]
+        for name in names:
+            index = f"{self.prefix}{self.channel.unacked_index_key}{f'.{name}' if name else ''}"
+            pipe.zcard(index)
+            pipe.zrange(index, 0, MESSAGES_READ - 1, withscores=True)
+        answers = iter(pipe.execute())
+        found = [Holder(name, seen.get(name), int(next(answers)), next(answers)) for name in names]
+        return float(seconds) + float(microseconds) / 1e6, found
 
-    def taken(self, holder: str) -> list[tuple[float, str, str]]:
-        """Time of delivery, exchange and routing key of the oldest unacknowledged messages of a process."""
-        index = f"{self.prefix}{self.channel.unacked_index_key}{holder}"
-        messages = f"{self.prefix}{self.channel.unacked_key}{holder}"
-        tags = self.client.zrange(index, 0, MESSAGES_READ - 1, withscores=True)
+    def held_by(self, holder: Holder) -> list[Unacknowledged]:
+        """The oldest unacknowledged messages of a holder."""
+        messages = f"{self.prefix}{self.channel.unacked_key}{holder.suffix}"
         found = []
-        for start in range(0, len(tags), MESSAGES_AT_ONCE):
-            some = tags[start : start + MESSAGES_AT_ONCE]
+        for start in range(0, len(holder.tags), MESSAGES_AT_ONCE):
+            some = holder.tags[start : start + MESSAGES_AT_ONCE]
             for (_, since), raw in zip(
                 some, self.client.hmget(messages, [tag for tag, _ in some]), strict=True
             ):
                 if raw is not None:  # acknowledged meanwhile
-                    _, exchange, routing_key = json.loads(raw)
-                    found.append((float(since), str(exchange), str(routing_key)))
+                    found.append(as_unacknowledged(raw, float(since), self.app.timezone))
         return found
 
     def queues(self, named: Iterable[str]) -> dict[str, Any] | None:
@@ -198,22 +245,23 @@ class Broker:
         if not self.is_redis:
             return None
         bindings = self.bindings()
-        holders = self.holders()
-        taken = [message for holder in holders for message in self.taken(holder)]
-        now = time.time()
+        now, holders = self.holders()
+        held = [(holder, self.held_by(holder)) for holder in holders]
+        messages = [message for _, some in held for message in some]
         ages: dict[str, list[float]] = {}
-        for since, exchange, routing_key in taken:
-            for queue in destinations(routing_key, bindings.get(exchange, [])) or [routing_key]:
-                ages.setdefault(queue, []).append(max(0.0, now - since))
+        for message in messages:
+            bound = bindings.get(message.exchange, [])
+            for queue in destinations(message.routing_key, bound) or [message.routing_key]:
+                ages.setdefault(queue, []).append(max(0.0, now - message.taken))
         known = {queue for members in bindings.values() for _, _, queue in members}
         waiting = self.waiting(known | set(named))
         published = self.waiting_since(queue for queue, count in waiting.items() if count)
         return {
-            "unacknowledged": sum(
-                int(self.client.zcard(f"{self.prefix}{self.channel.unacked_index_key}{holder}"))
-                for holder in holders
-            ),
+            "unacknowledged": sum(holder.unacknowledged for holder in holders),
             "dead_letters": int(self.client.hlen(f"{self.prefix}{DEAD_LETTERS}")),
+            # A call may have a longer time limit than its task.
+            "longest_call_time_limit": max((message.time_limit for message in messages), default=0),
+            "holders": [as_figures(holder, some, now) for holder, some in held],
             "queues": [
                 {
                     "name": queue,
@@ -245,6 +293,53 @@ def sent_at(item: bytes | None) -> float | None:
         return float(json.loads(item or b"")["headers"][SENT_AT])
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def as_unacknowledged(raw: bytes, taken: float, timezone: tzinfo) -> Unacknowledged:
+    """A message as kombu keeps it until it is acknowledged; what its headers do not say counts as absent."""
+    message, exchange, routing_key = json.loads(raw)
+    headers = message.get("headers") or {}
+    return Unacknowledged(
+        taken,
+        max(taken, eta(headers, timezone) or taken),
+        str(headers.get("task", ""))[:NAME_CHARACTERS],
+        own_time_limit(headers),
+        str(exchange),
+        str(routing_key),
+    )
+
+
+def eta(headers: Mapping[str, Any], timezone: tzinfo) -> float | None:
+    """Until when a worker holds a message on purpose (seconds since 1970), if its publisher wants that."""
+    try:
+        moment = datetime.fromisoformat(headers["eta"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone)).timestamp()
+
+
+def own_time_limit(headers: Mapping[str, Any]) -> float:
+    """The hard time limit that a call has been given; 0 if it has none."""
+    try:
+        return float(headers["timelimit"][0] or 0)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return 0.0
+
+
+def as_figures(holder: Holder, messages: Iterable[Unacknowledged], now: float) -> dict[str, Any]:
+    """What is judged of a holder: ages in seconds; the machine is what a process id is unique in."""
+    node, machine, *_ = [*holder.name.rsplit("|", 3), ""]
+    # A worker holds a message with an ETA on purpose until then.
+    oldest = min((message for message in messages if message.due <= now), key=lambda m: m.due, default=None)
+    return {
+        "node": node,
+        "machine": machine,
+        "unacknowledged": holder.unacknowledged,
+        "oldest_unacknowledged": max(0.0, now - holder.tags[0][1]) if holder.tags else None,
+        "oldest_due": now - oldest.due if oldest else None,
+        "task": oldest.task if oldest else "",
+        "seen": None if holder.seen is None else max(0.0, now - holder.seen),
+    }
 
 
 def glob_escaped(text: str) -> str:

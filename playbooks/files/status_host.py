@@ -85,6 +85,18 @@ def option(command: Iterable[str], name: str) -> str:
     return next((word.partition("=")[2] for word in command if word.startswith(f"--{name}=")), "")
 
 
+def limits_of(programs: Programs) -> dict[str, dict[str, int]]:
+    """How long a task may run, and how many messages a process reserves, by worker node without its host."""
+    names = {"time_limit": "time-limit", "prefetch_multiplier": "prefetch-multiplier"}
+    return {
+        option(command, "hostname").partition("@")[0]: {
+            name: int(option(command, word)) for name, word in names.items()
+        }
+        for command in programs.values()
+        if option(command, "time-limit")
+    }
+
+
 def processes() -> dict[str, dict[str, Any]]:
     """What Supervisor knows of its programs, by name. Raises OSError where it does not answer."""
     try:
@@ -295,6 +307,7 @@ def look(asked: Asked, script: str, now: float) -> dict[str, Any]:
         "supervisor": problem,
         "programs": program_states(named, replaced, known),
         "pools": pools,
+        "limits": limits_of({**replaced, **named}),
         "web": web_problem(web, url, domain) if web else None,
         "edge": web_problem(edge, url, domain) if edge else None,
         "certificate": certificate(domain, now) if proxy else None,

@@ -56,8 +56,15 @@ BEAT_MARGIN_SECONDS = 120
 BEAT_MAX_LOOP_INTERVAL = 300
 # Kombu looks for messages beyond the visibility timeout about every 100 s.
 RESTORE_SECONDS = 120
+# A worker says at least every 10 s that it lives, and up to 25 s late after a broken connection.
+SILENT_SECONDS = 60
+# From a task's end until Redis has its acknowledgement: a broken connection is there again within 25 s. The
+# rest is for the ETA, which is by the clock of the host that published the message.
+ACKNOWLEDGE_SECONDS = 60
 # Has the schedule in a file of its own; others keep it elsewhere.
 FILE_SCHEDULERS = ("celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler")
+# States of Supervisor in which a program's process is there: a draining worker is one that is STOPPING.
+PRESENT = {"STARTING", "RUNNING", "STOPPING"}
 # What hosts of a group run, by the beginning of the program's name after the application's.
 PROGRAMS_OF_GROUPS = {"web": "web.", "workers": "worker-", "beat": "beat", "flower": "flower"}
 
@@ -122,6 +129,22 @@ class Queue(TypedDict):
     pools: list[str]
 
 
+class Holder(TypedDict):
+    """A worker process that holds messages; without a node: all without the package. Ages in seconds."""
+
+    node: str
+    program: str
+    unacknowledged: int
+    oldest_unacknowledged: float | None
+    oldest_due: float | None
+    task: str
+    time_limit: float | None
+    prefetch_multiplier: int
+    seen: float | None
+    alive: bool | None
+    recovered_by: list[str]
+
+
 class Broker(TypedDict):
     """A broker of an application; sizes in bytes, times in seconds, None for what Redis did not tell."""
 
@@ -136,6 +159,7 @@ class Broker(TypedDict):
     visibility_timeout: float
     unacknowledged: int
     dead_letters: int
+    holders: list[Holder]
     queues: list[Queue]
 
 
@@ -362,9 +386,8 @@ def dead_letters(broker: Broker) -> Iterator[Finding]:
 
 
 def queues(broker: Broker) -> Iterator[Finding]:
-    limit = broker["visibility_timeout"] + RESTORE_SECONDS
     for queue in broker["queues"]:
-        what, pools, oldest = f"queue {queue['name']}", queue["pools"], queue["oldest_unacknowledged"]
+        what, pools = f"queue {queue['name']}", queue["pools"]
         if queue["consumers"] == 0 and (pools or queue["waiting"]):
             yield Finding(
                 what,
@@ -374,19 +397,74 @@ def queues(broker: Broker) -> Iterator[Finding]:
                 if pools
                 else "add it to a pool of celery_worker_pools, or purge it",
             )
-        if oldest is not None and oldest > limit:
-            yield Finding(
-                what,
-                f"a message unacknowledged for {oldest:.0f} s",
-                f"delivered again after {broker['visibility_timeout']:.0f} s, the visibility timeout",
-                "see why no worker does that: it takes one that runs",
-            )
+
+
+def holders(broker: Broker) -> Iterator[Finding]:
+    for holder in broker["holders"]:
+        if holder["alive"] is False:
+            yield held_by_nobody(holder, broker["visibility_timeout"])
+        elif found := held_too_long(holder, broker["visibility_timeout"]):
+            yield found
+
+
+def held_by_nobody(holder: Holder, visibility_timeout: float) -> Finding:
+    count, oldest, seen = holder["unacknowledged"], holder["oldest_unacknowledged"] or 0, holder["seen"]
+    silent = "does not answer" if seen is None else f"last said {seen:.0f} s ago that it lives"
+    if holder["recovered_by"]:
+        do = (
+            f"wait: {holder['recovered_by'][0]} gives them back to their queues within about 10 s. Run make "
+            "status again; if this line is still there, read the log of that worker"
+        )
+    else:
+        back = max(0.0, visibility_timeout - oldest) + RESTORE_SECONDS
+        do = (
+            f"on {server_of(holder)}, type supervisorctl status and restart its workers: they give them back "
+            "to their queues within about 10 s. If that server is gone for good, wait: another worker gives "
+            f"the oldest back in at most {back:.0f} s, by the visibility timeout. Then run make status again"
+        )
+    return Finding(
+        f"worker {holder['node']}",
+        f"{count} unacknowledged message{'s' if count > 1 else ''} held by nobody alive, the oldest for "
+        f"{oldest:.0f} s; the process {silent}",
+        f"a worker says every 10 s that it lives; one that has not for {SILENT_SECONDS} s is dead",
+        do,
+    )
+
+
+def held_too_long(holder: Holder, visibility_timeout: float) -> Finding | None:
+    limit = visibility_timeout + RESTORE_SECONDS
+    rule = f"delivered again after {visibility_timeout:.0f} s, the visibility timeout"
+    do = "see why no worker does that: a worker that runs takes it"
+    # The last of the messages that a process reserves waits for those before it.
+    tasks, each = holder["prefetch_multiplier"], holder["time_limit"]
+    if each and tasks and (soon := tasks * each + ACKNOWLEDGE_SECONDS) < limit:
+        limit, program = soon, holder["program"]
+        reserved = f"{tasks} reserved tasks of " if tasks > 1 else ""
+        longest = f"{reserved}{each:.0f} s, the longest time limit"
+        rule = f"at most {limit:.0f} s: {longest}, and {ACKNOWLEDGE_SECONDS} s"
+        do = (
+            f"on {server_of(holder)}, read the log of {program}, then type supervisorctl restart {program}: "
+            "it gives back to its queue what it has not finished"
+        )
+    if (oldest := holder["oldest_due"]) is None or oldest <= limit:
+        return None
+    return Finding(
+        f"worker {holder['node']}" if holder["node"] else "consumers without the package rootstock_worker",
+        f"a message of task {holder['task'] or 'unknown'} unacknowledged for {oldest:.0f} s",
+        rule,
+        do,
+    )
+
+
+def server_of(holder: Holder) -> str:
+    return holder["node"].rpartition("@")[2]
 
 
 CHECKS_OF_BROKERS: tuple[Callable[[Broker], Iterator[Finding]], ...] = (
     memory,
     persistence,
     dead_letters,
+    holders,
     queues,
 )
 
@@ -423,7 +501,73 @@ def as_host(item: Mapping[str, Any], look: Mapping[str, Any] | None) -> Host:
     }
 
 
-def as_broker(looks: Mapping[str, Mapping[str, Any]]) -> Broker:
+def as_holders(looks: Mapping[str, Mapping[str, Any]], app: str, figures: Mapping[str, Any]) -> list[Holder]:
+    """Those who hold messages, with what all hosts of the broker know of them."""
+    settings = value_of(next(iter(looks.values())), "settings") or {}
+    limits = {node: found for look in looks.values() for node, found in look["limits"].items()}
+    answers = [found for look in looks.values() if (found := value_of(look, "workers"))]
+    answering = {node for answer in answers for node in answer["nodes"]} if answers else None
+    # A draining worker does not answer, and one of an older package does not say that it lives.
+    present = {
+        f"{program['name']}@{expected.rpartition('@')[2]}"
+        for look in looks.values()
+        for expected in (value_of(look, "workers") or {"expected": []})["expected"]
+        for program in look["programs"]
+        if program["state"] in PRESENT
+    }
+
+    def program_of(node: str) -> str:
+        return f"{app}-worker-{node.partition('@')[0]}" if node else ""
+
+    def lives(holder: Mapping[str, Any]) -> bool | None:
+        node = holder["node"]
+        if not node:
+            return None
+        if holder["seen"] is not None:
+            return bool(holder["seen"] <= SILENT_SECONDS)
+        if f"{program_of(node)}@{node.rpartition('@')[2]}" in present:
+            return True
+        if answering is None:
+            return None
+        if node in answering:
+            return True
+        # Who has just started may not answer yet.
+        return False if (holder["oldest_unacknowledged"] or 0) > SILENT_SECONDS else None
+
+    def as_holder(holder: Mapping[str, Any], living: Iterable[Mapping[str, Any]]) -> Holder:
+        node = holder["node"]
+        pool = limits.get(node.partition("@")[0], {})
+        own = pool.get("time_limit") or settings.get("default_time_limit")
+        others = settings.get("longest_task_time_limit", 0), figures["longest_call_time_limit"]
+        return {
+            "node": node,
+            "program": program_of(node),
+            "unacknowledged": holder["unacknowledged"],
+            "oldest_unacknowledged": holder["oldest_unacknowledged"],
+            "oldest_due": holder["oldest_due"],
+            "task": holder["task"],
+            # What consumes by itself runs no tasks.
+            "time_limit": float(max(own, *others)) if own and node else None,
+            "prefetch_multiplier": pool.get(
+                "prefetch_multiplier", settings.get("default_prefetch_multiplier", 1)
+            ),
+            "seen": holder["seen"],
+            "alive": lives(holder),
+            # A worker is certain of dead processes of its own machine, and of its own name only.
+            "recovered_by": sorted(
+                other["node"]
+                for other in living
+                if other is not holder and (other["machine"] == holder["machine"] or other["node"] == node)
+            )
+            if lives(holder) is False
+            else [],
+        }
+
+    living = [holder for holder in figures["holders"] if lives(holder)]
+    return [as_holder(holder, living) for holder in figures["holders"] if holder["unacknowledged"]]
+
+
+def as_broker(looks: Mapping[str, Mapping[str, Any]], app: str) -> Broker:
     """One broker, as the hosts that use it tell: figures of the first, consumers and pools of all."""
     first = next(iter(looks.values()))
     info = value_of(first, "broker")
@@ -452,6 +596,7 @@ def as_broker(looks: Mapping[str, Mapping[str, Any]]) -> Broker:
         "visibility_timeout": float((value_of(first, "settings") or {}).get("visibility_timeout", 3600)),
         "unacknowledged": figures["unacknowledged"] if figures else 0,
         "dead_letters": figures["dead_letters"] if figures else 0,
+        "holders": as_holders(looks, app, figures) if figures else [],
         "queues": [
             {
                 "name": queue["name"],
@@ -467,7 +612,7 @@ def as_broker(looks: Mapping[str, Mapping[str, Any]]) -> Broker:
     }
 
 
-def brokers_of(looks: Mapping[str, Mapping[str, Any]]) -> list[Broker]:
+def brokers_of(looks: Mapping[str, Mapping[str, Any]], app: str) -> list[Broker]:
     """The brokers that hosts of an application use: several hosts that say the same of one use the same."""
     groups: dict[str, dict[str, Mapping[str, Any]]] = {}
     for host, look in looks.items():
@@ -475,7 +620,7 @@ def brokers_of(looks: Mapping[str, Mapping[str, Any]]) -> list[Broker]:
             run, *rest = info["identity"]
             # A Redis that does not tell who it is: one of its own for each host.
             groups.setdefault(json.dumps([run or host, *rest]), {})[host] = look
-    return [as_broker(group) for group in groups.values()]
+    return [as_broker(group, app) for group in groups.values()]
 
 
 def app_report(name: str, items: Iterable[Mapping[str, Any]]) -> tuple[App, list[Reason]]:
@@ -500,7 +645,7 @@ def app_report(name: str, items: Iterable[Mapping[str, Any]]) -> tuple[App, list
         looks[host["name"]] = look
         for check in CHECKS_OF_HOSTS:
             add(host["name"], check(look, name, host["groups"]))
-    brokers = brokers_of(looks)
+    brokers = brokers_of(looks, name)
     for broker in brokers:
         for broker_check in CHECKS_OF_BROKERS:
             add(broker["hosts"][0], broker_check(broker))

@@ -37,6 +37,7 @@ directory=/srv/shop/releases/0f3a9c51be77
 environment=HOME="/srv/shop/shared",GREETING="50%% off"
 """
 WORKER = ".venv/bin/celery -A shop worker --hostname={0}.aaaaaaaa@%%h --queues={1} --concurrency=2"
+WORKER += " --prefetch-multiplier=3 --time-limit=1800"
 
 
 def process(name: str, state: int, statename: str, **other: Any) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def root(tmp_path: Path) -> Path:
         "conf.d/shop.aaaaaaaa.conf": live,
         "rootstock/shop.aaaaaaaa.conf": {"shop-beat": beat},
         "rootstock/shop.bbbbbbbb.retired": {
-            "shop-worker-default.bbbbbbbb": WORKER.format("default", "old"),
+            "shop-worker-default.bbbbbbbb": WORKER.format("default", "old").replace("aaaaaaaa", "bbbbbbbb"),
             "shop-web.bbbbbbbb": "gunicorn",
         },
         # Other applications, whose names begin in the same way.
@@ -126,6 +127,11 @@ def test_release_pools_and_programs_of_this_application_are_seen(
     assert (seen["release"], seen["generation"], seen["supervisor"]) == ("0f3a9c51be77", "aaaaaaaa", "")
     pools = {"critical.aaaaaaaa": ["critical"], "default.aaaaaaaa": ["default", "mail"]}
     assert (seen["pools"], seen["application"]) == (pools, {"asked": {"value": pools}})
+    limits = {"time_limit": 1800, "prefetch_multiplier": 3}
+    # Of a draining generation as well: its workers hold messages.
+    assert seen["limits"] == dict.fromkeys(
+        ["default.bbbbbbbb", "critical.aaaaaaaa", "default.aaaaaaaa"], limits
+    )
     programs = [(p["name"], p["state"], p["age"], p["wanted"], p["detail"]) for p in seen["programs"]]
     words = "pid 42, uptime 0:10:00"
     assert programs == [

@@ -4,7 +4,22 @@ from typing import Any
 
 import pytest
 
-from status_looks import BROKER, GROUPS, LOOK, MEGABYTE, QUEUE, QUEUES, SETTINGS, change, item, judge, program
+from status_looks import (
+    BROKER,
+    GROUPS,
+    HOLDER,
+    HOLDERS,
+    LOOK,
+    MEGABYTE,
+    QUEUE,
+    QUEUES,
+    SETTINGS,
+    change,
+    holder,
+    item,
+    judge,
+    program,
+)
 
 
 def test_a_healthy_host_has_no_reason() -> None:
@@ -64,7 +79,15 @@ FAULTS = [
     (f"{BROKER}/loading", 1, "unhealthy", "Redis"),
     (f"{QUEUES}/dead_letters", 2, "warning", "dead letters"),
     (f"{QUEUE}/name", "renamed", "unhealthy", "queue renamed"),
-    (f"{QUEUE}/oldest_unacknowledged", 3600.0 + 120 + 1, "unhealthy", "queue default"),
+    (f"{HOLDER}/seen", 61.0, "unhealthy", "worker default.aaaaaaaa@one"),
+    (f"{HOLDERS}/1", holder("default.bbbbbbbb@gone", seen=61.0), "unhealthy", "worker default.bbbbbbbb@gone"),
+    (f"{HOLDER}/oldest_due", 1800.0 + 60 + 1, "unhealthy", "worker default.aaaaaaaa@one"),
+    (
+        f"{HOLDERS}/0",
+        holder("", seen=None, oldest_due=3600.0 + 120 + 1),
+        "unhealthy",
+        "consumers without the package rootstock_worker",
+    ),
 ]
 
 
@@ -95,8 +118,15 @@ def test_a_fault_is_one_reason(path: str, value: Any, state: str, what: str) -> 
         ("disks/0/free", 5.0 * 1000**3),
         (f"{BROKER}/used_memory", 89 * MEGABYTE),
         (f"{BROKER}/maxmemory", 0),
-        (f"{QUEUE}/oldest_unacknowledged", 3600.0 + 120),
-        (f"{QUEUE}/oldest_unacknowledged", None),
+        # Held on purpose, until their ETA.
+        (f"{QUEUE}/oldest_unacknowledged", 90000.0),
+        (f"{HOLDER}/oldest_unacknowledged", 90000.0),
+        (f"{HOLDER}/oldest_due", None),
+        (f"{HOLDER}/oldest_due", 1800.0 + 60),
+        (f"{HOLDER}/seen", 60.0),
+        # Who holds nothing may be dead.
+        (f"{HOLDERS}/1", holder("default.bbbbbbbb@gone", seen=9999.0, unacknowledged=0)),
+        (f"{HOLDERS}/0", holder("", seen=None, oldest_unacknowledged=3720.0, oldest_due=3720.0)),
     ],
 )
 def test_at_the_limit_it_is_healthy(path: str, value: Any) -> None:
@@ -111,6 +141,147 @@ def test_a_queue_of_a_pool_needs_a_consumer_and_an_empty_one_of_none_does_not() 
     idle = change(f"{QUEUE}/waiting", 0, idle)
     assert [reason["what"] for reason in judge(item(idle))["reasons"]] == ["queue default"]
     assert judge(item(change("pools", {}, idle)))["reasons"] == []
+
+
+# What else a host tells beside an old message, and for how long a message may be held then.
+LONGEST = [
+    # Two tasks of which one waits for the other.
+    ("limits", {"default.aaaaaaaa": {"time_limit": 300, "prefetch_multiplier": 2}}, 660),
+    # A task has a longer time limit than its pool, and a call has a longer one than its task.
+    (f"{SETTINGS}/longest_task_time_limit", 2400, 2460),
+    (f"{QUEUES}/longest_call_time_limit", 3000, 3060),
+    # Beyond that a worker of another server takes it, whatever the time limits are.
+    (f"{QUEUES}/longest_call_time_limit", 7200, 3720),
+    ("limits", {"default.aaaaaaaa": {"time_limit": 300, "prefetch_multiplier": 0}}, 3720),
+    # A worker whose command line nobody knows has the application's settings.
+    ("limits", {}, 3720),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "seconds"), LONGEST)
+def test_how_long_a_message_may_be_held(path: str, value: Any, seconds: float) -> None:
+    look = change(path, value)
+    assert judge(item(change(f"{HOLDER}/oldest_due", seconds, look)))["reasons"] == []
+    (reason,) = judge(item(change(f"{HOLDER}/oldest_due", seconds + 1.0, look)))["reasons"]
+    assert reason["what"] == "worker default.aaaaaaaa@one"
+
+
+def test_a_worker_whose_command_line_nobody_knows_has_the_time_limit_of_the_application() -> None:
+    look = change("limits", {}, change(f"{SETTINGS}/default_time_limit", 300))
+    look = change(f"{HOLDER}/oldest_due", 4 * 300.0 + 60, look)
+    assert judge(item(look))["reasons"] == []
+    (reason,) = judge(item(change(f"{HOLDER}/oldest_due", 4 * 300.0 + 61, look)))["reasons"]
+    assert "4 reserved tasks of 300 s" in reason["rule"]
+
+
+def test_what_consumes_by_itself_has_no_time_limit() -> None:
+    look = change(f"{HOLDERS}/0", holder("", seen=None, oldest_due=3720.0))
+    assert judge(item(change(f"{SETTINGS}/default_time_limit", 300, look)))["reasons"] == []
+
+
+def test_a_message_held_too_long_is_told_with_its_task_and_what_to_type() -> None:
+    (reason,) = judge(item(change(f"{HOLDER}/oldest_due", 2000.4)))["reasons"]
+    assert reason["text"] == (
+        "one: worker default.aaaaaaaa@one: a message of task orders.pay unacknowledged for 2000 s; "
+        "at most 1860 s: 1800 s, the longest time limit, and 60 s; "
+        "on one, read the log of shop-worker-default.aaaaaaaa, then type supervisorctl restart "
+        "shop-worker-default.aaaaaaaa: it gives back to its queue what it has not finished"
+    )
+
+
+# --- Whether a worker process lives that holds messages
+
+
+def dead(*others: dict[str, Any], **told: Any) -> dict[str, Any]:
+    """What a host tells after the worker of another server has died with messages."""
+    lost = holder("default.aaaaaaaa@two", machine="boot-of-two", unacknowledged=4, seen=75.0)
+    lost |= {"oldest_unacknowledged": 360.0, "oldest_due": 360.0} | told
+    return change(HOLDERS, [holder("default.aaaaaaaa@one"), lost, *others])
+
+
+def test_a_server_that_lost_its_power_is_told_with_what_to_type() -> None:
+    (reason,) = judge(item(dead()))["reasons"]
+    assert reason["text"] == (
+        "one: worker default.aaaaaaaa@two: "
+        "4 unacknowledged messages held by nobody alive, the oldest for 360 s; "
+        "the process last said 75 s ago that it lives; "
+        "a worker says every 10 s that it lives; one that has not for 60 s is dead; "
+        "on two, type supervisorctl status and restart its workers: they give them back to their queues "
+        "within about 10 s. If that server is gone for good, wait: another worker gives the oldest back "
+        "in at most 3360 s, by the visibility timeout. Then run make status again"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        holder("mail.aaaaaaaa@two", machine="boot-of-two", unacknowledged=0),
+        # The same worker after a reboot.
+        holder("default.aaaaaaaa@two", machine="next-boot-of-two", unacknowledged=0),
+    ],
+)
+def test_a_worker_that_gives_the_messages_back_is_named(other: dict[str, Any]) -> None:
+    look = dead(other)
+    (reason,) = judge(item(look))["reasons"]
+    assert reason["do"].startswith(f"wait: {other['node']} gives them back to their queues within about 10 s")
+    (reason,) = judge(item(change(f"{HOLDERS}/2/seen", 61.0, look)))["reasons"]
+    assert reason["do"].startswith("on two, type supervisorctl status")
+
+
+def test_of_a_worker_that_lives_nothing_is_given_back() -> None:
+    beside = holder("mail.aaaaaaaa@one")
+    found = judge(item(change(HOLDERS, [holder("default.aaaaaaaa@one"), beside])))
+    holders = found["apps"][0]["brokers"][0]["holders"]
+    assert [(holder["alive"], holder["recovered_by"]) for holder in holders] == [(True, [])] * 2
+
+
+def test_a_dead_worker_is_one_reason_however_old_its_messages_are() -> None:
+    (reason,) = judge(item(dead(oldest_due=9000.0, oldest_unacknowledged=9000.0)))["reasons"]
+    assert "held by nobody alive" in reason["value"]
+    assert "in at most 120 s" in reason["do"]
+
+
+def test_one_message_is_one_message() -> None:
+    (reason,) = judge(item(dead(unacknowledged=1)))["reasons"]
+    assert reason["value"].startswith("1 unacknowledged message held by nobody alive")
+
+
+def answers(*nodes: str, **told: Any) -> dict[str, Any]:
+    """The same with a worker of an older package, which never says that it lives; these nodes answer."""
+    ours = {"default.aaaaaaaa@one": ["default"]} | {node: ["default"] for node in nodes}
+    return change("application/workers/value/nodes", ours, dead(seen=None, **told))
+
+
+def test_a_worker_of_an_older_package_lives_if_it_answers() -> None:
+    assert judge(item(answers("default.aaaaaaaa@two")))["reasons"] == []
+    (reason,) = judge(item(answers()))["reasons"]
+    assert "360 s; the process does not answer" in reason["value"]
+
+
+def test_a_worker_of_an_older_package_may_have_just_started() -> None:
+    assert judge(item(answers(oldest_unacknowledged=60.0)))["reasons"] == []
+    assert len(judge(item(answers(oldest_unacknowledged=61.0)))["reasons"]) == 1
+
+
+@pytest.mark.parametrize("state", ["STOPPING", "RUNNING", "STARTING"])
+def test_a_draining_worker_of_an_older_package_lives(state: str) -> None:
+    two = change("application/workers/value/expected", ["default.aaaaaaaa@two"])
+    two = change("application/workers/value/nodes", {"default.aaaaaaaa@two": ["default"]}, two)
+    draining = answers()
+    two["programs"].append(program("shop-worker-default.bbbbbbbb", state=state, wanted=False))
+    draining = change(f"{HOLDERS}/1/node", "default.bbbbbbbb@two", draining)
+    assert judge(item(draining), item(two, "two"))["state"] == "healthy"
+    # Of another server the same program tells nothing.
+    elsewhere = change(f"{HOLDERS}/1/node", "default.bbbbbbbb@three", draining)
+    assert judge(item(elsewhere), item(two, "two"))["state"] == "unhealthy"
+    # A program that has ended is no process.
+    ended = change("programs/4/state", "EXITED", two)
+    assert judge(item(draining), item(ended, "two"))["state"] == "unhealthy"
+
+
+def test_of_a_worker_of_an_older_package_nothing_is_known_while_none_can_be_asked() -> None:
+    look = change("application/workers", {"error": "OutOfMemoryError"}, dead(seen=None))
+    assert [reason["what"] for reason in judge(item(look))["reasons"]] == ["workers"]
 
 
 def test_a_queue_whose_workers_cannot_be_asked_is_not_said_to_have_none() -> None:

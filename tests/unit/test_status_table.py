@@ -96,6 +96,7 @@ def test_the_page_lists_every_field_in_order() -> None:
         "A program": report_module.Program,
         "A disk": report_module.Disk,
         "A broker": report_module.Broker,
+        "A holder": report_module.Holder,
         "A queue": report_module.Queue,
     }
     assert documented() == {name: list(part.__annotations__) for name, part in parts.items()}
@@ -112,6 +113,7 @@ def test_the_report_has_exactly_these_fields() -> None:
         (app["hosts"][0]["programs"][0], report_module.Program),
         (app["hosts"][0]["disks"][0], report_module.Disk),
         (app["brokers"][0], report_module.Broker),
+        (app["brokers"][0]["holders"][0], report_module.Holder),
         (app["brokers"][0]["queues"][0], report_module.Queue),
     ]
     for value, part in parts:
@@ -127,6 +129,8 @@ def test_the_page_names_the_limits() -> None:
         f"{report_module.DISK_FREE_BYTES // 1000**2} MB",
         f"{report_module.MEMORY_SHARE:.0%}".replace("%", " %"),
         f"{report_module.RESTORE_SECONDS} s",
+        f"{report_module.SILENT_SECONDS} s",
+        f"{report_module.ACKNOWLEDGE_SECONDS} s",
         f"{report_module.BEAT_SYNC_SECONDS + 300 + report_module.BEAT_MARGIN_SECONDS} s",
     ]
     assert [limit for limit in limits if limit not in page] == []
