@@ -112,10 +112,11 @@ class Stage:
         concurrency: int = 1,
         hardened: bool = True,
         queues: str = "one",
+        events: bool = False,
         **environment: str,
     ) -> "Worker":
-        """A worker that consumes the queue `one`, or others."""
-        worker = Worker(self, name, concurrency, hardened, queues, environment)
+        """A worker that consumes the queue `one`, or others, and perhaps says what its tasks do."""
+        worker = Worker(self, name, concurrency, hardened, queues, events, environment)
         self.workers.append(worker)
         return worker
 
@@ -180,6 +181,7 @@ class Worker:
         concurrency: int,
         hardened: bool,
         queues: str,
+        events: bool,
         environment: dict[str, str],
     ) -> None:
         self.stage, self.name = stage, name
@@ -188,6 +190,7 @@ class Worker:
         command = ["-A", "victim", "worker", "-Q", queues, "-O", "fair", "--without-mingle"]
         command += ["--loglevel", "INFO", "--hostname", f"{name}@test", "--concurrency", str(concurrency)]
         command += ["-I", "rootstock_worker.install"] if hardened else []
+        command += ["-E"] if events else []
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "celery", *command],

@@ -8,8 +8,12 @@ children      no child process outlives its worker, and a child's death does not
 dead_letters  where messages are kept that no worker may run; also the command that shows and replays them
 envelope      what is no message, and how often one was delivered
 drain         how long the tasks of a stopping worker have
+events        published ten times a second, and not waited for
 heartbeat     proof that the worker consumes, for the watchdog
 holders       what a dead process held goes back at once
+publishing    a retry or a chain that cannot be published puts its task back
+refusals      which of Redis' errors pass by themselves
+results       written in one exchange, and into a full Redis
 sent_at       when a message was published, for the time in its queue
 taking        a message is in its queue or with a worker at every moment
 

@@ -6,11 +6,23 @@ from rootstock_worker import (
     configuration,
     dead_letters,
     drain,
+    events,
     heartbeat,
     publishing,
     results,
     sent_at,
 )
 
-for module in (broker, children, configuration, dead_letters, drain, heartbeat, publishing, results, sent_at):
+for module in (
+    broker,
+    children,
+    configuration,
+    dead_letters,
+    drain,
+    events,
+    heartbeat,
+    publishing,
+    results,
+    sent_at,
+):
     module.install()
