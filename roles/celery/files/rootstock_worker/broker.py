@@ -30,7 +30,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
 
 from rootstock_worker.envelope import DELIVERIES, PUT_BACKS
-from rootstock_worker.holders import Holder, Recovery, give_back, time_of
+from rootstock_worker.holders import Holder, Recovery, give_back, ranked, time_of
 from rootstock_worker.publishing import Allowance
 from rootstock_worker.refusals import is_full, is_refusal
 from rootstock_worker.taking import REFUSED_SECONDS, WAIT_SECONDS, State, Taking
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 #: How long a message may be noted here and known to nobody, before it is given back: the end of a cut
 #: connection may reach Redis, with what was on its way, after the next one is there.
 UNKNOWN_SECONDS = 10.0
+#: Between two looks for what dead processes have left.
+LOOK_SECONDS = 10.0
 #: Between two tries to reach Redis. Left alone, kombu waits two seconds longer each time, up to 30.
 RETRY_SECONDS = 2.0
 
@@ -69,7 +71,7 @@ NOTHING = "rootstock.nothing"
 
 
 class QoS(redis.QoS):
-    """Asks at kombu's own interval what dead processes have left, and bears a Redis that refuses to write."""
+    """Bears a Redis that refuses to write, and puts messages back by the holder's own script."""
 
     #: time.monotonic() until which no more is taken.
     paused_until = 0.0
@@ -121,17 +123,10 @@ class QoS(redis.QoS):
     def can_consume(self) -> bool:
         return time.monotonic() >= self.paused_until and bool(super().can_consume())
 
-    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """What this process works on stays with it, however long it takes."""
-        # As kombu does: it counts its calls, and acts on each `interval`th one.
-        self._vrestore_count += 1
-        if (self._vrestore_count - 1) % (interval or 1):
-            return
-        try:
-            self.channel.recover()
-            self.channel.give_back_unknown(UNKNOWN_SECONDS)
-        except self.channel.ResponseError as error:
-            logger.error("messages of dead workers cannot be given back now: %s", error)
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """A worker looks by its own clock: kombu's is a hundred seconds before 5.7."""
+        if State.holder is None:
+            super().restore_visible(*args, **kwargs)
 
 
 class Guard(Taking):
@@ -200,6 +195,14 @@ class Guard(Taking):
         for name, count in found.items():
             logger.warning("recovered: %d messages that %s held are back in their queues", count, name)
 
+    def look(self) -> None:
+        """Do from time to time what is done at a new connection, too."""
+        try:
+            self.recover()
+            self.give_back_unknown(UNKNOWN_SECONDS)
+        except self.ResponseError as error:
+            logger.error("messages of dead workers cannot be given back now: %s", error)
+
     def give_back_unknown(self, seconds: float = 0) -> None:
         """Put back what this process holds by its own keys, for so long or longer, and nobody in it knows.
 
@@ -219,7 +222,7 @@ class Guard(Taking):
         known = running().union(self.done, *(channel.qos._delivered for channel in channels))
         keys = State.holder.unacked_key, State.holder.unacked_index_key
         with self.conn_or_acquire() as client:
-            held = client.zrange(keys[1], 0, -1, withscores=True)
+            held = ranked(self, keys[1], 0, -1, withscores=True)
             unknown = {bytes_to_str(tag): since for tag, since in held if bytes_to_str(tag) not in known}
             newest = time_of(client) - seconds if unknown and seconds else inf
             tags = sorted(tag for tag, since in unknown.items() if since <= newest)
@@ -292,6 +295,13 @@ class Poller(redis.MultiChannelPoller):
         for channel in tuple(self._channels):
             channel.acknowledge()
 
+    def look(self) -> None:
+        """By the channel that consumes: all of a worker's have the same broker."""
+        for channel in tuple(self._channels):
+            if channel.active_queues:
+                channel.look()
+                return
+
 
 class Polled:
     """For a transport of kombu's."""
@@ -300,9 +310,15 @@ class Polled:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
 
-    def register_with_event_loop(self, *args: Any) -> None:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         State.loop = threading.get_ident()
-        super().register_with_event_loop(*args)
+        super().register_with_event_loop(connection, loop)
+        # kombu's own name for it, which kombu knows since 5.7.
+        seconds = connection.client.transport_options.get("unacked_restore_interval") or LOOK_SECONDS
+        # The loop may still have that of the last connection.
+        if State.looks is not None:
+            State.looks.cancel()
+        State.looks = loop.call_repeatedly(seconds, self.cycle.look)
 
 
 class Channel(Guard, redis.Channel):

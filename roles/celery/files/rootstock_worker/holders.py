@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
+from redis import Redis
 
 from rootstock_worker.envelope import DELIVERIES
 
@@ -206,6 +207,12 @@ def give_back(
     return bool(client.eval(GIVE_BACK, len(names), *names, tag, dumps(payload), push))
 
 
+def ranked(channel: Any, key: str, *bounds: Any, **options: Any) -> list[Any]:
+    """ZRANGE, whose key kombu's client puts the prefix before since 5.7 only."""
+    client: Any = Redis(connection_pool=channel.pool)
+    return list(client.zrange(channel.global_keyprefix + key, *bounds, **options))
+
+
 def time_of(client: Any) -> float:
     """Return what time it is for Redis (seconds since 1970), which says of each message when it was taken."""
     seconds, microseconds = client.time()
@@ -259,7 +266,7 @@ def _look_at_others(
     if not others:
         return found
     now = time_of(client)
-    seen = {bytes_to_str(name): at for name, at in client.zrange(HOLDERS_SEEN, 0, -1, withscores=True)}
+    seen = {bytes_to_str(name): at for name, at in ranked(channel, HOLDERS_SEEN, 0, -1, withscores=True)}
     for holder in others:
         name = str(holder)
         keys = holder.unacked_key, holder.unacked_index_key
@@ -280,9 +287,9 @@ def _forget(channel: Any, client: Any, holder: Holder) -> None:
 
 def _give_back_all(channel: Any, client: Any, keys: tuple[str, str], seconds: float) -> int:
     """Put back what was delivered so long ago or longer."""
-    if not client.zrange(keys[1], 0, 0):
+    if not ranked(channel, keys[1], 0, 0):
         return 0
     until = time_of(client) - seconds if seconds else "+inf"
     # The newest first: each is put where the next one is taken, so the oldest ends up first.
-    tags = client.zrange(keys[1], until, 0, desc=True, byscore=True)
+    tags = ranked(channel, keys[1], until, 0, desc=True, byscore=True)
     return sum(give_back(channel, client, keys, bytes_to_str(tag)) for tag in tags)
