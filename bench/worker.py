@@ -58,7 +58,7 @@ def nothing() -> None:
 
 
 @contextmanager
-def redis_server(directory: Path) -> "Iterator[Redis[bytes]]":
+def redis_server(directory: Path, appendfsync: str = "everysec") -> "Iterator[Redis[bytes]]":
     """A Redis as role redis sets it up."""
     program = shutil.which("redis-server")
     if program is None:
@@ -66,7 +66,7 @@ def redis_server(directory: Path) -> "Iterator[Redis[bytes]]":
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    options = f"--port {port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec --save"
+    options = f"--port {port} --bind 127.0.0.1 --appendonly yes --appendfsync {appendfsync} --save"
     process = subprocess.Popen([program, *options.split(), "", "--dir", directory], stdout=subprocess.DEVNULL)
     client: Redis[bytes] = Redis(port=port, db=1)
     try:

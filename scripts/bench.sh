@@ -8,13 +8,13 @@ run() {
     name=$1
     shift
     case $name in
-        worker) scripts/test_app.sh --bench "$@" ;;
+        appendfsync | worker) scripts/test_app.sh --bench "$name" "$@" ;;
         converge | deploys | growth | unchanged | workload)
             # What runs playbooks and watches servers for the tests, and the demo's containers, are used here, too.
             PYTHONPATH=tests:scripts .venv/bin/python "bench/$name.py" "$@"
             ;;
         *)
-            echo "bench: there is no '$name'; there are: converge deploys growth unchanged worker workload" >&2
+            echo "bench: there is no '$name'; there are: appendfsync converge deploys growth unchanged worker workload" >&2
             return 1
             ;;
     esac
@@ -25,7 +25,7 @@ if [ "$#" -gt 0 ]; then
     exit
 fi
 broken=
-for each in converge unchanged deploys growth worker workload; do
+for each in converge unchanged deploys growth worker workload appendfsync; do
     run "$each" || broken="$broken $each"
 done
 if [ -n "$broken" ]; then
