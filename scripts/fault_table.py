@@ -1,6 +1,7 @@
 """Writes what the fault tests have measured: bench/results/faults.json and the table in docs/promises.md.
 
 Usage: fault_table.py RESULTS [RESULTS...]     (files of lines that tests/faults has written)
+       fault_table.py --keep RESULTS...        (rows without results in these files keep their figures)
        fault_table.py --check                  (writes nothing; fails if the table is not the JSON file's)
 """
 
@@ -82,6 +83,19 @@ def summary(rows: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, An
     return lines
 
 
+def with_kept(lines: Iterable[dict[str, Any]], kept: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines; one without results gets the figures of the kept line of its row."""
+    known = {line["row"]: line for line in kept}
+    figures = ("runs", "holds", "measures", "errors", "controls")
+
+    def filled(line: dict[str, Any]) -> dict[str, Any]:
+        if line["runs"] or line["controls"] or line["row"] not in known:
+            return line
+        return {**line, **{name: known[line["row"]][name] for name in figures}}
+
+    return list(map(filled, lines))
+
+
 def table(lines: Iterable[Mapping[str, Any]]) -> str:
     """Return the table in Markdown."""
     text = [
@@ -118,6 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The table of docs/promises.md.")
     parser.add_argument("results", nargs="*", type=Path)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
     if bool(arguments.results) == arguments.check:
         parser.error("name files of results, or --check")
@@ -128,6 +143,8 @@ def main() -> int:
             return 1
         return 0
     lines = summary(yaml.safe_load(ROWS.read_text()), load(arguments.results))
+    if arguments.keep:
+        lines = with_kept(lines, json.loads(RESULTS.read_text()))
     RESULTS.write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
     PAGE.write_text(with_table(PAGE.read_text(), table(lines)))
     return 0

@@ -58,6 +58,13 @@ def test_one_run_that_did_not_hold_is_told_and_a_control_does_not_count() -> Non
     assert "| 7 | x | y | 0 | not run |" in text
 
 
+def test_a_row_without_results_keeps_its_figures() -> None:
+    old = fault_table.summary(ROWS, [record(measure("lost", 1, 0)), record(measure("back", 2, 3), row="7")])
+    new = fault_table.summary(ROWS, [record(measure("lost", 0, 0))])
+    assert [line["measures"][0]["value"] for line in fault_table.with_kept(new, old)] == [0, 2]
+    assert fault_table.with_kept(new, []) == new
+
+
 def test_results_of_an_unknown_row_are_refused() -> None:
     with pytest.raises(ValueError, match="rows that are not in"):
         fault_table.summary(ROWS, [record(row="99")])
