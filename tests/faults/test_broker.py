@@ -1,15 +1,19 @@
-"""Rows 10 to 14: Redis is full, emptied next door, asked for too much, cannot write, or reads a torn file."""
+"""Rows 10 to 14 and 45: the memory of Redis, its cache, its users, its disk, and its file."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 
 import pytest
 
 import backlog
-from injection import REDIS, fill, kill, main_pid, small_disk
+from injection import REDIS, drop_in, fill, kill, main_pid, small_disk
 from stack import APP, Stack, broker_setting, wait_for
+from traffic import Producer, check, effects, publishing, settle
 from trial import IN_FLIGHT, Flow, Trial
+
+UNIT = f"{REDIS}.service"
 
 FILES = "/var/lib/redis/appendonlydir"
 LOG = "/var/log/redis/redis-server.log"
@@ -193,30 +197,55 @@ def test_the_disk_of_redis_is_full_and_it_writes_no_file(trial: Trial) -> None:
         trial.measure("lost", backlog.lost(stack), at_most=0)
 
 
-# --- 14: a torn file
+# --- 14: a damaged file
 
 #: The last message and a half.
 CUT = 1.5
+#: As many were found after a power loss of a virtual machine.
+NUL_BYTES = 2336
+#: What does not run the program that repairs the file.
+WITHOUT_REPAIR = "[Service]\nExecStartPre=\n"
 
 
-def torn_file(trial: Trial) -> None:
+def newest_file(stack: Stack) -> str:
+    """The incremental file that Redis writes."""
+    return str(stack.host.check_output(f"ls -t {FILES}/*.incr.aof | head -n 1"))
+
+
+def log_lines(stack: Stack) -> int:
+    return int(stack.host.check_output(f"wc -l <{LOG}"))
+
+
+def measure_report(trial: Trial, lines: int, *expected: str) -> None:
+    """Notes how much of what is expected the log does not say after so many lines."""
+    said = trial.stack.host.check_output(f"tail -n +{lines + 1} {LOG}").lower()
+    silent = sum(each.lower() not in said for each in expected)
+    trial.measure("losses that the log does not report", silent, at_most=0)
+
+
+def starts_by_itself(trial: Trial) -> None:
+    """Starts Redis and waits until it answers."""
+    host, begun = trial.stack.host, time.time()
+    host.run(f"systemctl start --no-block {REDIS}")
+    # While it reads the file it answers as well; systemd is told when it has read it.
+    trial.within("Redis answers", 10, begun, lambda: host.run(f"systemctl is-active {REDIS}").rc == 0)
+
+
+def damaged_file(trial: Trial, cut: float, nul_bytes: int, *reported: str) -> None:
+    """The end of the file is lost, so many messages of it, and NUL bytes follow."""
     stack, host = trial.stack, trial.stack.host
     # Nobody else writes behind them.
     host.check_output("supervisorctl stop all")
     try:
         size = backlog.publish(stack)
         host.check_output(f"systemctl stop {REDIS}")
-        newest = host.check_output(f"ls -t {FILES}/*.incr.aof | head -n 1")
-        lines = int(host.check_output(f"wc -l <{LOG}"))
-        host.check_output(f"truncate --size=-{int(CUT * size)} {newest}")
-        begun = time.time()
-        host.run(f"systemctl start --no-block {REDIS}")
-        # While it reads the file it answers as well; systemd is told when it has read it.
-        trial.within("Redis answers", 10, begun, lambda: host.run(f"systemctl is-active {REDIS}").rc == 0)
-        trial.measure("tasks in the cut", 2)
-        trial.measure("lost", backlog.lost(stack), at_most=2)
-        said = host.check_output(f"tail -n +{lines + 1} {LOG}")
-        trial.measure("losses that the log does not report", 0 if "truncat" in said.lower() else 1, at_most=0)
+        file, lines = newest_file(stack), log_lines(stack)
+        host.check_output(f"truncate --size=-{int(cut * size)} {file}")
+        host.check_output(f"truncate --size=+{nul_bytes} {file}")
+        starts_by_itself(trial)
+        trial.measure("tasks in the cut", ceil(cut))
+        trial.measure("lost", backlog.lost(stack), at_most=ceil(cut))
+        measure_report(trial, lines, "truncat", *reported)
         backlog.drop(stack)
     finally:
         host.run(f"systemctl start {REDIS}")
@@ -225,7 +254,7 @@ def torn_file(trial: Trial) -> None:
 
 @pytest.mark.row("14")
 def test_the_file_of_redis_is_torn(trial: Trial) -> None:
-    torn_file(trial)
+    damaged_file(trial, CUT, 0)
 
 
 @contextmanager
@@ -244,4 +273,102 @@ def strict_loading(stack: Stack) -> Iterator[None]:
 @pytest.mark.control("aof-load-truncated no")
 def test_the_file_of_redis_is_torn_and_it_is_strict(trial: Trial) -> None:
     with strict_loading(trial.stack):
-        torn_file(trial)
+        damaged_file(trial, CUT, 0)
+
+
+@pytest.mark.row("14b")
+@pytest.mark.parametrize("cut", [0, 0.5], ids=["whole", "torn"])
+def test_the_file_of_redis_ends_in_nul_bytes(trial: Trial, cut: float) -> None:
+    damaged_file(trial, cut, NUL_BYTES, f"ended in {NUL_BYTES} NUL bytes")
+
+
+@pytest.mark.row("14b")
+@pytest.mark.control("no ExecStartPre")
+def test_the_file_of_redis_ends_in_nul_bytes_and_nobody_repairs_it(trial: Trial) -> None:
+    with drop_in(trial.stack, UNIT, WITHOUT_REPAIR):
+        damaged_file(trial, 0, NUL_BYTES)
+
+
+# --- 45: a power loss
+
+SYNCED = "/var/lib/redis/faults-synced"
+#: A library of tcc's needs an executable stack, and Redis may load none from this directory.
+RECORDED = f"""[Service]
+Restart=no
+Environment=LD_PRELOAD=/usr/local/lib/synced_length.so SYNCED_LENGTHS={SYNCED}
+MemoryDenyWriteExecute=no
+ExecPaths=/usr/local/lib
+"""
+#: Tasks a second, to a queue that nobody works on until Redis is back.
+RATE = 200
+#: In which an acknowledged task may be lost with everysec.
+AT_RISK_SECONDS = 2
+
+
+@contextmanager
+def recorded_syncs(stack: Stack) -> Iterator[None]:
+    """Redis that notes what of its file is on the disk, and is not started again when it ends."""
+    host = stack.host
+    host.check_output(f"install -d -o redis -g redis {SYNCED}")
+    try:
+        with drop_in(stack, UNIT, RECORDED):
+            host.check_output(f"systemctl restart {REDIS}")
+            assert "synced_length" in host.check_output(f"cat /proc/{main_pid(stack, REDIS)}/maps")
+            yield
+    finally:
+        host.run(f"systemctl restart {REDIS}")
+        host.check_output(f"rm -rf {SYNCED}")
+
+
+def lose_power(stack: Stack) -> None:
+    """Ends Redis and takes away what it has not synced; the file keeps its length, and more, in NUL bytes."""
+    host = stack.host
+    kill(stack, main_pid(stack, REDIS))
+    wait_for(lambda: host.run(f"systemctl is-failed {REDIS}").rc == 0, 10, "Redis has ended")
+    file = newest_file(stack)
+    synced = int(host.check_output(f"cat {SYNCED}/$(basename {file})"))
+    size = int(host.check_output(f"stat --format %s {file}"))
+    assert 0 < synced <= size
+    host.check_output(f"truncate --size={synced} {file} && truncate --size={size + NUL_BYTES} {file}")
+    # A container that is started again has the same boot id: what Redis was started in was another one.
+    host.check_output("echo imitated >/var/lib/redis/rootstock-boot-id")
+
+
+def power_is_lost(trial: Trial, appendfsync: str, promised: str) -> None:
+    stack, host = trial.stack, trial.stack.host
+    with recorded_syncs(stack), broker_setting(stack, "appendfsync", appendfsync):
+        host.check_output("supervisorctl stop all")
+        try:
+            with Producer(stack, RATE, long_every=0, in_place=True) as producer:
+                publishing(producer, 4 * RATE)
+                lines = log_lines(stack)
+                lose_power(stack)
+                ledger = producer.stop()
+            starts_by_itself(trial)
+            measure_report(trial, lines, "went down without stopping", "NUL bytes")
+        finally:
+            host.run(f"systemctl start {REDIS}")
+            host.check_output("supervisorctl start all")
+        settle(stack, 120)
+    lost = check(ledger, effects(stack, f"{producer.run}/")).lost
+    # The last one that it took: nothing else tells as exactly when Redis has ended.
+    ended = ledger.published[ledger.acknowledged[-1]]
+    earlier = [key for key in lost if ledger.published[key] < ended - AT_RISK_SECONDS]
+    trial.measure("tasks acknowledged", len(ledger.acknowledged))
+    if promised == "everysec":
+        trial.measure("everysec: lost", len(lost))
+        trial.measure(f"of them acknowledged over {AT_RISK_SECONDS} s before", len(earlier), at_most=0)
+    else:
+        trial.measure("always: lost", len(lost), at_most=0)
+
+
+@pytest.mark.row("45")
+@pytest.mark.parametrize("appendfsync", ["everysec", "always"])
+def test_the_power_is_lost(trial: Trial, appendfsync: str) -> None:
+    power_is_lost(trial, appendfsync, appendfsync)
+
+
+@pytest.mark.row("45")
+@pytest.mark.control("everysec instead of always")
+def test_the_power_is_lost_and_redis_has_not_synced(trial: Trial) -> None:
+    power_is_lost(trial, "everysec", "always")

@@ -283,7 +283,7 @@ def missing(settings: Settings) -> str:
     if not files:
         return ""
     return (
-        f"{settings.manifest} is missing, so Redis starts empty and may overwrite {', '.join(files)}. "
+        f"{settings.manifest} is missing, so Redis starts without data and writes to {', '.join(files)}. "
         f"Fix, as root: systemctl stop redis-server; restore {settings.directory} from a copy."
     )
 
