@@ -10,6 +10,8 @@ from accounts.services import register
 from accounts.tasks import send_welcome_email
 from crm.models import Lead
 from crm.services import MAX_ATTEMPTS, add_lead
+from diagnostics import tasks as diagnostics
+from diagnostics.models import Effect
 from diagnostics.tasks import allocate, sleep, whoami
 from dispatch import services as dispatch
 from operations.models import FailedTask
@@ -157,3 +159,15 @@ def test_log_lines_name_the_task_and_the_order(worker: stack.Process) -> None:
         assert secret not in text
     lines = [line for line in text.splitlines() if line and not line.startswith("{")]
     assert not [line for line in lines if "Error" in line], "every error is one JSON line"
+
+
+def test_diagnostic_tasks_leave_one_row_each() -> None:
+    diagnostics.record_part.delay("part")
+    diagnostics.record_once.delay("once")
+    diagnostics.compute.delay("compute", 0.1)
+    diagnostics.retry_by_code.delay("code", 2, 0.1)
+    diagnostics.retry_automatically.delay("auto", 1)
+    keys = {"part", "once", "compute", "code", "auto"}
+    stack.wait_for(lambda: keys <= set(Effect.objects.values_list("key", flat=True)))
+    stack.wait_for(lambda: stack.waiting() == 0)
+    assert sorted(Effect.objects.filter(key__in=keys).values_list("key", flat=True)) == sorted(keys)
