@@ -14,9 +14,15 @@ ANSIBLE_CONFIG=$PWD/ansible.cfg
 PYTHONUNBUFFERED=1
 export PATH MOLECULE_EPHEMERAL_DIRECTORY PYTHONPATH ANSIBLE_CONFIG PYTHONUNBUFFERED
 server=chaos12
-case ${1:-} in
-    converge | destroy) exec molecule "$1" -s chaos ;;
-esac
+[ "${1:-}" != destroy ] || exec molecule destroy -s chaos
 # A server that was kept is broken as it is.
-[ "$(docker inspect --format '{{.State.Running}}' $server 2>/dev/null)" = true ] || molecule converge -s chaos
+if [ "$(docker inspect --format '{{.State.Running}}' $server 2>/dev/null)" != true ]; then
+    # Molecule remembers a server that is gone, and would not prepare the next one.
+    molecule destroy -s chaos
+    rm -rf "$MOLECULE_EPHEMERAL_DIRECTORY"
+    molecule converge -s chaos
+elif [ "${1:-}" = converge ]; then
+    molecule converge -s chaos
+fi
+[ "${1:-}" != converge ] || exit 0
 exec python -m chaos $server "$MOLECULE_EPHEMERAL_DIRECTORY/inventory" "$@"

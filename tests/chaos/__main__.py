@@ -13,14 +13,16 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
+
+import testinfra
 
 from chaos.history import History
 from chaos.oracle import Verdict, judge
 from chaos.run import Server
 from chaos.schedule import PROFILES, Schedule, generate
 from chaos.shrink import shrink
-from stack import PROJECT
+from stack import PROJECT, Stack
 
 CACHE = PROJECT / ".cache/chaos"
 RESULTS = CACHE / "results.jsonl"
@@ -97,7 +99,13 @@ def main() -> int:
     parser.add_argument("--shrink", type=Path)
     arguments = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
-    server = Server(arguments.server, arguments.inventory, Path(mkdtemp(prefix="chaos-")))
+    with TemporaryDirectory(prefix="chaos-") as name:
+        stack = Stack(testinfra.get_host(f"docker://{arguments.server}"), Path(name))
+        return chosen(Server(stack, arguments.inventory, Path(name)), arguments)
+
+
+def chosen(server: Server, arguments: argparse.Namespace) -> int:
+    """Does what the arguments say; returns the exit status."""
     if arguments.shrink:
         found = smallest(server, arguments.shrink)
         print(f"the smallest schedule that fails:\n{found}\n{found.to_json()}")

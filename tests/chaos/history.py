@@ -76,11 +76,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the status said when it was asked, and the texts of its reasons."""
+    """What the status said when it was asked, the texts of its reasons, and the machine's load average."""
 
     at: float
     state: str
     reasons: tuple[str, ...] = ()
+    load: float = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What is asked of a server during a run of faults, and after it."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -54,7 +55,8 @@ def look(name: str) -> Sample:
     except subprocess.TimeoutExpired:
         answer = {"msg": "no answer"}
     report: dict[str, Any] = status_report([{"host": name, "app": APP, "groups": GROUPS, "look": answer}])
-    return Sample(begun, report["state"], tuple(reason["text"] for reason in report["reasons"]))
+    reasons = tuple(reason["text"] for reason in report["reasons"])
+    return Sample(begun, report["state"], reasons, os.getloadavg()[0])
 
 
 class Sampler:
@@ -232,7 +234,7 @@ def crashes(stack: Stack, since: float) -> dict[str, int]:
             continue
         # The application's time zone is UTC.
         if time.mktime(when) - time.timezone >= since:
-            text = re.search(r"Unrecoverable error: (\w+)", line)
+            text = re.search(r"Unrecoverable error: (?:\w+[.:])*(\w+)", line)
             found[text[1] if text else "unknown"] += 1
     return dict(found)
 

@@ -305,6 +305,7 @@ def judge(history: History) -> Verdict:
         "status lies": len(lies),
         "requests": history.requests,
         "requests failed": len(history.request_failures),
+        "highest load": round(max((sample.load for sample in history.samples), default=0), 1),
         "recovery seconds": round(history.recovery, 1),
         "seconds": round(history.ended - history.begun),
     }

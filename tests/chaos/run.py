@@ -5,8 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import testinfra
-
 import condition
 from chaos import observer
 from chaos.history import History
@@ -33,8 +31,8 @@ TIDY = 120
 class Server:
     """The server on which runs take place, one after another."""
 
-    def __init__(self, name: str, inventory: str, directory: Path) -> None:
-        self.stack = Stack(testinfra.get_host(f"docker://{name}"), directory)
+    def __init__(self, stack: Stack, inventory: str, directory: Path) -> None:
+        self.stack = stack
         self.inventory = inventory
         self.directory = directory
 
