@@ -56,7 +56,7 @@ BEAT_MARGIN_SECONDS = 120
 BEAT_MAX_LOOP_INTERVAL = 300
 # Kombu looks for messages beyond the visibility timeout about every 100 s.
 RESTORE_SECONDS = 120
-# A worker says at least every 10 s that it lives, and up to 25 s late after a broken connection.
+# A worker says about every 15 s that it lives, and up to 25 s late after a broken connection.
 SILENT_SECONDS = 60
 # From a task's end until Redis has its acknowledgement: a broken connection is there again within 25 s. The
 # rest is for the ETA, which is by the clock of the host that published the message.

@@ -271,9 +271,8 @@ def _look_at_others(
         name = str(holder)
         keys = holder.unacked_key, holder.unacked_index_key
         found[name] = _give_back_all(channel, client, keys, visibility_timeout)
-        if name not in seen:
-            register(channel, client, holder, now)
-        elif now - float(seen[name]) > max(FORGET_SECONDS, visibility_timeout):
+        # An older release of this package says nothing, and may live.
+        if name in seen and now - float(seen[name]) > max(FORGET_SECONDS, visibility_timeout):
             _forget(channel, client, holder)
     return found
 
