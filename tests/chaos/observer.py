@@ -116,7 +116,7 @@ def lives(holder):
         return False
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     here = f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
-    return machine == here and stat[0] not in "ZX" and stat[19] == began
+    return f"{machine}:".startswith(f"{here}:") and stat[0] not in "ZX" and stat[19] == began
 
 left, letters = [], []
 def add(message, where, since, living):
