@@ -108,16 +108,19 @@ def test_tasks_retry_while_redis_is_away_without_the_runtime(trial: Trial) -> No
 
 
 def taken_while_full(trial: Trial) -> None:
-    """The worker takes them from a full Redis, and is killed before their time."""
+    """The worker stands still until Redis is full, takes them then, and is killed before their time."""
     stack, program, countdown = trial.stack, worker(trial.stack, POOL), 20
-    stack.host.check_output(f"supervisorctl stop {program}")
-    keys, at = publish(stack, "record", 20, countdown=countdown)
-    with redis_full(stack):
-        stack.host.check_output(f"supervisorctl start {program}")
-        wait_for(lambda: time.time() > at + SECONDS, 30, "the worker has taken them")
-        before = program_pid(stack, program)
-        if before:
-            kill(stack, before, *child_pids(stack, before))
+    main = program_pid(stack, program)
+    stack.host.check_output(f"kill -STOP {main}")
+    try:
+        keys, at = publish(stack, "record", 20, countdown=countdown)
+        with redis_full(stack):
+            stack.host.check_output(f"kill -CONT {main}")
+            wait_for(lambda: time.time() > at + SECONDS, 30, "the worker has taken them")
+            if now := program_pid(stack, program):
+                kill(stack, now, *child_pids(stack, now))
+    finally:
+        stack.host.run(f"kill -CONT {main}")
     account(trial, keys, in_flight=0, due=at + countdown - 1)
 
 
