@@ -300,7 +300,7 @@ MemoryDenyWriteExecute=no
 ExecPaths=/usr/local/lib
 """
 #: Tasks a second, to a queue that nobody works on until Redis is back.
-RATE = 200
+RATE = 100
 #: In which an acknowledged task may be lost with everysec.
 AT_RISK_SECONDS = 2
 
