@@ -81,6 +81,10 @@ unit: setup ## unit tests, without containers, on all cores
 test-app: setup ## the sample app against real PostgreSQL, Redis, worker and browser
 	@scripts/test_app.sh
 
+.PHONY: versions
+versions: setup ## the rights of Redis' users with each kombu from 5.3 on; needs redis-server
+	@$(BIN)/pytest -c tests/versions/pytest.ini tests/versions
+
 .PHONY: molecule
 molecule: engine ## one Molecule scenario: SCENARIO=default
 	@scripts/molecule.sh $(SCENARIO)
@@ -108,8 +112,9 @@ test: setup ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
-test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; all faults three times, with controls, and two random schedules
+test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; each kombu; all faults three times, with controls, and two random schedules
 	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory versions
 	@SECURITY_LONG=1 $(MAKE) --no-print-directory molecule SCENARIO=security
 	@$(MAKE) --no-print-directory molecule SCENARIO=fleet
 	@$(MAKE) --no-print-directory molecule SCENARIO=sentinel

@@ -57,6 +57,23 @@ def test_only_named_commands_are_allowed(purpose: str) -> None:
     assert own.index("-@dangerous", last) > last
 
 
+@pytest.mark.parametrize(
+    ("purpose", "command"),
+    [
+        # How kombu before 5.7 looks for messages beyond the visibility timeout; make versions runs it.
+        ("app", "zrevrangebyscore"),
+        ("worker", "zrevrangebyscore"),
+        ("flower", "zrevrangebyscore"),
+        # Of Celery's client of results, when it has lost Redis.
+        ("beat", "mget"),
+        # In the script by which Celery from 5.7 on counts a chord.
+        ("worker", "sismember"),
+    ],
+)
+def test_what_other_versions_of_celery_ask_is_allowed(purpose: str, command: str) -> None:
+    assert f"+{command}" in rules(acl([user(purpose)]))[f"plain-{purpose}"]
+
+
 def test_the_cache_may_empty_its_own_database_only() -> None:
     def cache(database: int, instance: bool) -> list[str]:
         variables = {
@@ -86,6 +103,9 @@ def test_a_prefix_is_all_that_a_user_reaches() -> None:
     assert [rule for rule in own if rule.startswith("~")] == ["~shop:*"]
     channels = [rule for rule in own if rule.startswith("&")]
     assert "&shop:/1.celery.pidbox" in channels
+    # Of results and saved groups, also as Celery before 5.5 names them.
+    results = {f"&shop:{mark}celery-{kind}-meta-*" for mark in ("", "_") for kind in ("task", "taskset")}
+    assert results <= set(channels)
     assert all(channel.startswith("&shop:") for channel in channels)
 
 

@@ -2,10 +2,12 @@
 
 Runs in the application's environment, virtual environment and release directory. Arguments: the Celery
 application; a JSON object of pool to queues; the seconds to wait; the generation, which is part of the nodes'
-names. Exit status 1 if a worker is not ready, with the reasons on stderr.
+names. Exit status 1 if a worker is not ready, with the reasons on stderr. A command that Redis refuses to the
+application's user is a reason at once, because waiting grants no rights.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -37,6 +39,26 @@ def problems(expected: Mapping[str, set[str]], consumed: Mapping[str, set[str]])
     return found
 
 
+def refusal(error: BaseException | None, user: str) -> str:
+    """Return which right a user of Redis lacks, and what grants it; empty for any other error."""
+    # By its name: an application whose broker is no Redis may lack the package. kombu wraps some errors.
+    while error is not None and type(error).__name__ != "NoPermissionError":
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return ""
+    if command := re.search(r"run the '([^']+)' command", str(error)):
+        rule, what = f"+{command[1]}", f"the command {command[1].upper()}"
+    elif "channel" in str(error):
+        rule, what = "&CHANNEL", "a channel"
+    else:
+        rule, what = "~KEY", "a key"
+    return (
+        f"app_redis_rules lacks {rule}: Redis refuses {what} to its user {user}. "
+        f'Fix: write app_redis_rules: ["{rule}"] into the inventory, then type make site '
+        "(docs/tasks/redis-rights.md)."
+    )
+
+
 def main(application: str, pools: str, seconds: str, generation: str) -> int:
     """Return the exit status: 0 when every pool is ready, 1 after the given seconds."""
     app = find_app(application)
@@ -50,7 +72,12 @@ def main(application: str, pools: str, seconds: str, generation: str) -> int:
             wrong = problems(
                 expected, {pool: answers[node] for pool, node in nodes.items() if node in answers}
             )
-        except OperationalError as error:
+        except Exception as error:
+            if reason := refusal(error, app.connection_for_write().userid or "default"):
+                print(reason, file=sys.stderr)
+                return 1
+            if not isinstance(error, OperationalError):
+                raise
             wrong = dict.fromkeys(expected, f"cannot be asked: the broker does not answer: {error}")
         if not wrong:
             return 0
