@@ -6,6 +6,17 @@ INVENTORY ?= demo
 SCENARIO ?= default
 ANSIBLE := $(BIN)/ansible-playbook -i inventories/$(INVENTORY)
 
+# What was typed after make is checked before anything starts, setup and Docker included.
+VARIABLES := INVENTORY HOST RELEASE NAME SCENARIO ROW BENCH FILE SEED MINUTES FAULTS SCHEDULE REPEAT SHRINK CONVERGE
+TYPED := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+GOALS := $(words $(MAKECMDGOALS))
+# Some shells and systems have these in the environment, where nobody has typed them.
+HOST := $(if $(filter HOST,$(TYPED)),$(HOST))
+NAME := $(if $(filter NAME,$(TYPED)),$(NAME))
+export VARIABLES TYPED GOALS $(VARIABLES)
+CHECK = scripts/arguments.sh $@
+CHECK_HOST = $(if $(HOST),$(BIN)/python scripts/host_names.py $@ $(INVENTORY) '$(HOST)')
+
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,43 +41,65 @@ demo-destroy: setup ## remove the demo's container, its secrets and its package 
 	@$(BIN)/python scripts/demo.py destroy
 
 .PHONY: site
-site: setup ## converge INVENTORY (default: demo)
+site: ## converge INVENTORY (default: demo)
+	@$(CHECK) INVENTORY
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/site.yml
 
 .PHONY: deploy
-deploy: setup ## the application's code to INVENTORY, nothing else
+deploy: ## the application's code to INVENTORY, nothing else
+	@$(CHECK) INVENTORY
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/deploy.yml
 
 .PHONY: rollback
-rollback: setup ## INVENTORY back to the release before, or to RELEASE
+rollback: ## INVENTORY back to the release before, or to RELEASE
+	@$(CHECK) INVENTORY RELEASE
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/rollback.yml $(if $(RELEASE),-e rollback_to=$(RELEASE))
 
 .PHONY: preflight
-preflight: setup ## what is wrong in INVENTORY, before anything is touched
+preflight: ## what is wrong in INVENTORY, before anything is touched
+	@$(CHECK) INVENTORY
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/preflight.yml
 
 .PHONY: status
-status: setup ## how INVENTORY's applications are; fails if one is unhealthy
+status: ## how INVENTORY's applications are; fails if one is unhealthy
+	@$(CHECK) INVENTORY
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/status.yml
 
 .PHONY: drain
-drain: setup ## the workers of HOST, a server of INVENTORY, finish their tasks and leave
-	@$(ANSIBLE) playbooks/drain.yml $(if $(HOST),--limit $(HOST))
+drain: ## the workers of HOST, a server of INVENTORY, finish their tasks and leave
+	@$(CHECK) INVENTORY HOST
+	@scripts/setup.sh
+	@$(CHECK_HOST)
+	@$(ANSIBLE) playbooks/drain.yml $(if $(HOST),--limit '$(HOST)')
 
 .PHONY: failover
-failover: setup ## make another Redis of INVENTORY's set the primary
+failover: ## make another Redis of INVENTORY's set the primary
+	@$(CHECK) INVENTORY
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/failover.yml
 
 .PHONY: reboot
-reboot: setup ## INVENTORY's servers, or HOST alone, one after another; workers finish first
-	@$(ANSIBLE) playbooks/reboot.yml $(if $(HOST),--limit $(HOST))
+reboot: ## INVENTORY's servers, or HOST alone, one after another; workers finish first
+	@$(CHECK) INVENTORY HOST
+	@scripts/setup.sh
+	@$(CHECK_HOST)
+	@$(ANSIBLE) playbooks/reboot.yml $(if $(HOST),--limit '$(HOST)')
 
 .PHONY: inventory
-inventory: setup ## a new inventory: NAME=production
+inventory: ## a new inventory: NAME=production
+	@$(CHECK) NAME
+	@scripts/setup.sh
 	@$(BIN)/ansible-playbook -i localhost, playbooks/inventory.yml $(if $(NAME),-e inventory_name=$(NAME))
 
 .PHONY: secrets
-secrets: setup ## generate the secrets of INVENTORY once, into its vault file
+secrets: ## generate the secrets of INVENTORY once, into its vault file
+	@$(CHECK) INVENTORY
+	@scripts/setup.sh
 	@$(ANSIBLE) playbooks/secrets.yml
 
 .PHONY: lint
@@ -86,15 +119,21 @@ versions: setup ## the rights of Redis' users with each kombu from 5.3 on; needs
 	@$(BIN)/pytest -c tests/versions/pytest.ini tests/versions
 
 .PHONY: molecule
-molecule: engine ## one Molecule scenario: SCENARIO=default
+molecule: ## one Molecule scenario: SCENARIO=default
+	@$(CHECK) SCENARIO
+	@$(MAKE) --no-print-directory engine
 	@scripts/molecule.sh $(SCENARIO)
 
 .PHONY: faults
-faults: engine ## break a server in all ways of docs/promises.md; ROW=5: one way, the server is kept
+faults: ## break a server in all ways of docs/promises.md; ROW=5: one way, the server is kept
+	@$(CHECK) ROW
+	@$(MAKE) --no-print-directory engine
 	@scripts/faults.sh $(ROW)
 
 .PHONY: chaos
-chaos: engine ## break a server at random; SEED=7 MINUTES=15 FAULTS=20 SCHEDULE=mixed, REPEAT=file, SHRINK=file, CONVERGE=1
+chaos: ## break a server at random; SEED=7 MINUTES=15 FAULTS=20 SCHEDULE=mixed, REPEAT=file, SHRINK=file, CONVERGE=1
+	@$(CHECK) SEED MINUTES FAULTS SCHEDULE REPEAT SHRINK CONVERGE
+	@$(MAKE) --no-print-directory engine
 	@$(if $(CONVERGE),scripts/chaos.sh converge)
 	@scripts/chaos.sh $(if $(SEED),--seed $(SEED),--seeds 2) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FAULTS),--faults $(FAULTS)) \
 		$(if $(SCHEDULE),--schedule $(SCHEDULE)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(SHRINK),--shrink $(SHRINK))
@@ -127,12 +166,16 @@ screenshots: setup ## docs/images from the running demo, by headless Chromium
 	@$(BIN)/python scripts/screenshots.py
 
 .PHONY: bench
-bench: engine ## measure runs, deploys and workers beside what they are compared with, into bench/results; BENCH=growth: one
+bench: ## measure runs, deploys and workers beside what they are compared with, into bench/results; BENCH=growth: one
+	@$(CHECK) BENCH
+	@$(MAKE) --no-print-directory engine
 	@scripts/bench.sh $(BENCH)
 
 .PHONY: sbom
-sbom: setup ## what FILE (default: the sample app's requirements) brings with it, as CycloneDX, in .cache/sbom.json
-	@scripts/sbom.sh $(or $(FILE),sample_app/requirements.txt) .cache/sbom.json
+sbom: ## what FILE (default: the sample app's requirements) brings with it, as CycloneDX, in .cache/sbom.json
+	@$(CHECK) FILE
+	@scripts/setup.sh
+	@scripts/sbom.sh "$(or $(FILE),sample_app/requirements.txt)" .cache/sbom.json
 
 .PHONY: lock
 lock: setup ## resolve the requirements anew

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs the benchmarks, all or one; their results are in bench/results. Exit status 1 when a limit is not kept.
-# Usage: bench.sh [NAME [ARGUMENT...]]     (the arguments are in the head of bench/NAME.py)
+# Usage: bench.sh [--names | NAME [ARGUMENT...]]     (the arguments are in the head of bench/NAME.py)
 set -eu
 cd "$(dirname "$0")/.."
+names="converge unchanged deploys growth worker workload appendfsync"
 
 run() {
     name=$1
@@ -14,18 +15,22 @@ run() {
             PYTHONPATH=tests:scripts .venv/bin/python "bench/$name.py" "$@"
             ;;
         *)
-            echo "bench: there is no '$name'; there are: appendfsync converge deploys growth unchanged worker workload" >&2
+            echo "bench: there is no '$name'; there are: $names" >&2
             return 1
             ;;
     esac
 }
 
+if [ "${1:-}" = --names ]; then
+    echo "$names"
+    exit
+fi
 if [ "$#" -gt 0 ]; then
     run "$@"
     exit
 fi
 broken=
-for each in converge unchanged deploys growth worker workload appendfsync; do
+for each in $names; do
     run "$each" || broken="$broken $each"
 done
 if [ -n "$broken" ]; then

@@ -15,13 +15,17 @@ if engine_answers; then
     exit 0
 fi
 
+# An engine that runs and refuses this user needs rights, not an installation.
+case $(docker version 2>&1 || :) in
+    *"permission denied"*)
+        fail "an engine runs, but user $(id -un) may not use its socket. Fix: sudo usermod -aG docker $(id -un), then log in again."
+        ;;
+esac
+
 if [ "$(id -u)" -eq 0 ]; then
     as_root=
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
     as_root=sudo
-    if sudo -n docker info >/dev/null 2>&1; then
-        fail "an engine runs, but user $(id -un) may not use it. Run 'sudo usermod -aG docker $(id -un)', log in again and repeat."
-    fi
 else
     fail "no engine answers and there is neither root nor passwordless sudo to install one. Install Docker (or start it) and repeat."
 fi
