@@ -10,7 +10,7 @@ from pathlib import Path
 import releases
 from chaos.history import Event
 from chaos.schedule import EXCLUSIVE, OWN_END, Fault, Schedule, needs_of
-from generations import generations
+from generations import files, generations, live
 from injection import (
     REDIS,
     TABLE,
@@ -36,6 +36,7 @@ SLOW_SECONDS = 1.0
 DISK_MEBIBYTES = 64
 #: Booting takes no longer, nor does a shutdown before the rest is killed.
 BOOT_SECONDS, SHUTDOWN_SECONDS = 60, 150
+DEPLOY_SECONDS = 900
 
 #: Breaks something when it is entered and makes it good when it is left.
 Break = Callable[["Nemesis", Fault], AbstractContextManager[None]]
@@ -48,8 +49,12 @@ class NoVictim(Exception):
 class Nemesis:
     """The one that breaks things on a server; `events` is what it has done."""
 
-    def __init__(self, stack: Stack, playbooks: Playbooks, sources: Path) -> None:
+    def __init__(
+        self, stack: Stack, playbooks: Playbooks, sources: Path, long_tasks: Callable[[], object]
+    ) -> None:
         self.stack = stack
+        #: Publishes a long task to each queue.
+        self.long_tasks = long_tasks
         self.playbooks, self.sources = playbooks, sources
         self.events: list[Event] = []
         self.deploys = 0
@@ -114,7 +119,9 @@ class Nemesis:
         """Makes good what a failed deploy has left, if one has; returns why it could not be."""
         if not self.failed_deploy:
             return ""
+        begun = time.time()
         self.end_deploy(self.start_deploy())
+        self.events.append(Event("deploy", "", begun, time.time(), self.failed_deploy))
         return self.failed_deploy
 
     # --- What faults do
@@ -331,17 +338,31 @@ def power(nemesis: Nemesis, fault: Fault) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def power_in_deploy(nemesis: Nemesis, fault: Fault) -> Iterator[None]:
-    """So long after a new generation has appeared: before the switch, or while the old one still drains."""
-    stack, before = nemesis.stack, generations(nemesis.stack)
-    run = nemesis.start_deploy()
-    wait_for(lambda: run.process.poll() is not None or generations(stack) - before, 600, "a new generation")
-    time.sleep(fault.lasts)
-    docker("kill", "--signal", "SIGKILL", stack.host.backend.get_hostname())
-    nemesis.boot(0)
-    nemesis.end_deploy(run)
-    yield
+def power_in_deploy(switched: bool) -> Break:
+    """Power loss so long after a new generation has appeared, or after the old one was told to finish.
+
+    Its long tasks are with the workers of the old generation.
+    """
+
+    @contextmanager
+    def broken(nemesis: Nemesis, fault: Fault) -> Iterator[None]:
+        stack, old = nemesis.stack, live(nemesis.stack)
+        nemesis.long_tasks()
+        run = nemesis.start_deploy()
+
+        def reached() -> bool:
+            if switched:
+                return f"{APP}.{old}.conf" not in files(stack)
+            return bool(generations(stack) - {old})
+
+        wait_for(lambda: run.process.poll() is not None or reached(), DEPLOY_SECONDS, "a new generation")
+        time.sleep(fault.lasts)
+        docker("kill", "--signal", "SIGKILL", stack.host.backend.get_hostname())
+        nemesis.boot(0)
+        nemesis.end_deploy(run)
+        yield
+
+    return broken
 
 
 BREAKS: dict[str, Break] = {
@@ -367,5 +388,6 @@ BREAKS: dict[str, Break] = {
     "deploy": deploy,
     "reboot": reboot,
     "power": power,
-    "power-in-deploy": power_in_deploy,
+    "power-before-switch": power_in_deploy(switched=False),
+    "power-after-switch": power_in_deploy(switched=True),
 }

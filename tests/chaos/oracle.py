@@ -36,7 +36,8 @@ DONE_AGAIN = {
     "full-disk": False,
     "reboot": False,
     "power": False,
-    "power-in-deploy": False,
+    "power-before-switch": False,
+    "power-after-switch": False,
     # The row may have been written and the answer lost: the task is retried.
     "kill-postgresql": False,
     "freeze-postgresql": False,
@@ -57,7 +58,8 @@ WITHOUT_BEAT = {
     "kill-supervisord",
     "reboot",
     "power",
-    "power-in-deploy",
+    "power-before-switch",
+    "power-after-switch",
 }
 #: Kinds of tasks whose later messages are published by workers: done again may be what follows, too.
 FOLLOWED = {"retry", "autoretry", "chord", "chain"}

@@ -23,7 +23,7 @@ RECOVERY = 90
 #: Traffic goes on for so long after that.
 CALM = 15
 #: Long tasks, ETAs and retries have ended by then; what has not moved for so long is stuck.
-SETTLE, STUCK = 300, 60
+SETTLE, STUCK = 400, 60
 #: Old generations have drained, dead holders are forgotten, orders are finished by then.
 TIDY = 120
 
@@ -45,9 +45,11 @@ class Server:
             work = Path(name)
             (work / "playbooks").mkdir()
             (work / "sources").mkdir()
-            nemesis = Nemesis(stack, Playbooks(self.inventory, work / "playbooks"), work / "sources")
+            workload = Workload(stack, schedule.seed, TASKS)
+            playbooks = Playbooks(self.inventory, work / "playbooks")
+            nemesis = Nemesis(stack, playbooks, work / "sources", workload.long_tasks)
             try:
-                return self._observed(schedule, nemesis)
+                return self._observed(schedule, nemesis, workload)
             finally:
                 nemesis.heal()
                 # What was wrong is in the history; the next run needs whole ground.
@@ -55,10 +57,10 @@ class Server:
                     condition.restore(stack)
                 clean(stack)
 
-    def _observed(self, schedule: Schedule, nemesis: Nemesis) -> History:
+    def _observed(self, schedule: Schedule, nemesis: Nemesis, workload: Workload) -> History:
         stack, begun = self.stack, time.time()
         with observer.Sampler(stack) as sampler, Prober(stack, REQUESTS) as prober:
-            with Workload(stack, schedule.seed, TASKS) as workload:
+            with workload:
                 nemesis.run(schedule)
                 failed_deploy = nemesis.deploy_again()
                 healed = time.time()

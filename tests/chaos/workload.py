@@ -3,15 +3,19 @@
 import base64
 import secrets
 import shlex
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from chaos.history import Publication, publications
 from stack import APP, Stack, wait_for
+from traffic import QUEUES
 
 #: Of a user whom no firewall rule concerns: it stands for another host. Its group may read the settings.
 USER = "nobody"
+#: A deploy takes less, and what is done twice must end while a run is settled.
+LONG_SECONDS = 150
 UNIT = """[Unit]
 After=network.target
 
@@ -37,6 +41,7 @@ class Workload:
         self._stack, self._seed, self._rate = stack, seed, rate
         self._unit = f"chaos-{self.run}"
         self._home = f"/var/tmp/{self._unit}"  # noqa: S108 - on the server, with a name nobody can guess, 2026-11-30
+        self._long: list[Publication] = []
         self._stopped: list[Publication] | None = None
 
     def __enter__(self) -> Self:
@@ -69,6 +74,21 @@ class Workload:
     ) -> None:
         self.stop()
 
+    def long_tasks(self) -> None:
+        """Publishes a long task to each queue; returns when all are accepted."""
+        code = (
+            "from shop.celery import app\n"
+            "for key, queue in arguments['tasks']:\n"
+            "    app.send_task('diagnostics.tasks.record', [key, arguments['seconds']], queue=queue)\n"
+            "print('null')"
+        )
+        batch, at = len(self._long), time.time()
+        tasks = [(f"{self.run}/long-{batch}-{queue}", queue) for queue in QUEUES]
+        self._stack.python(code, {"tasks": tasks, "seconds": LONG_SECONDS})
+        self._long += [
+            Publication(key, "long", queue, at, (key,), acknowledged=time.time()) for key, queue in tasks
+        ]
+
     def publishes(self) -> bool:
         """Whether tasks have been accepted."""
         return sum(task.acknowledged is not None for task in self.ledger()) > 30
@@ -77,7 +97,7 @@ class Workload:
         """What has been published so far."""
         if self._stopped is not None:
             return self._stopped
-        return publications(self._stack.host.run(f"cat {self._home}/ledger/ledger").stdout)
+        return publications(self._stack.host.run(f"cat {self._home}/ledger/ledger").stdout) + self._long
 
     def stop(self) -> list[Publication]:
         """Stops publishing and returns the whole ledger."""
