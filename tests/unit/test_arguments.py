@@ -15,7 +15,13 @@ import pytest
 from repository import PROJECT
 
 #: What the checks themselves read or run; of bench.sh the names only.
-REAL = ["Makefile", "scripts/arguments.sh", "scripts/host_names.py", "tests/faults/rows.yml"]
+REAL = [
+    "Makefile",
+    "scripts/arguments.sh",
+    "scripts/host_names.py",
+    "tests/faults/rows.yml",
+    "tests/chaos/schedule.py",
+]
 STANDS_IN = """#!/bin/sh
 [ "${{1:-}}" != --names ] || exec {project}/scripts/bench.sh --names
 echo "$(basename "$0") $*" >>{started}
@@ -104,7 +110,13 @@ ERRORS = [
     (["inventory", "NAME=Production"], "NAME is Production: ", "Fix: make inventory NAME=production."),
     (["inventory", "NAME=-x"], "NAME is -x: ", "Fix: make inventory NAME=production."),
     (["inventory", "NAME="], "NAME is empty: ", "Fix: make inventory NAME=production."),
-    (["molecule", "SCENARIO=nope"], "SCENARIO is nope: ", "there are apps, default, "),
+    (["chaos", "SEED=x"], "SEED is x: ", "a whole number"),
+    (["chaos", "MINUTES=0"], "MINUTES is 0: ", "a whole number"),
+    (["chaos", "FAULTS="], "FAULTS is empty: ", "a whole number"),
+    (["chaos", "SCHEDULE=nope"], "SCHEDULE is nope: ", "there are process, network, "),
+    (["chaos", "SHRINK=nope"], "SHRINK is nope: ", "no file"),
+    (["chaos", "CONVERGE=yes"], "CONVERGE is yes: ", "it is 1"),
+    (["molecule", "SCENARIO=nope"], "SCENARIO is nope: ", "there are apps, chaos, default, "),
     (["molecule", "SCENARIO="], "SCENARIO is empty: ", "Fix: make molecule SCENARIO=default."),
     (["faults", "ROW=nope"], "ROW is nope: ", "docs/promises.md has rows 1, 2, "),
     (["faults", "ROW=5,99"], "ROW is 5,99: ", "Fix: make faults ROW=5, or ROW=5,12 for several."),

@@ -47,7 +47,14 @@ def test_single_is_what_the_playbook_makes(tmp_path: Path) -> None:
     given = SINGLE | {"inventory_name": "single", "inventory_directory": str(inventory.path)}
     # A relative path starts where the playbook is called.
     subprocess.run(
-        [BIN / "ansible-playbook", str(PROJECT / "playbooks/inventory.yml"), "-e", json.dumps(given)],
+        [
+            BIN / "ansible-playbook",
+            "-i",
+            "localhost,",
+            str(PROJECT / "playbooks/inventory.yml"),
+            "-e",
+            json.dumps(given),
+        ],
         cwd=tmp_path,
         env={**os.environ, "ANSIBLE_VAULT_PASSWORD_FILE": str(inventory.password)},
         check=True,
