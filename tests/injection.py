@@ -147,7 +147,7 @@ def cut_from_redis(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def cut_from(stack: Stack, port: int) -> Iterator[None]:
-    """The application and root are cut from a port of the server, in both directions; nobody is told."""
+    """Drops packets between a port of the server and the application or root, in both directions."""
     # There may be no connection to cut.
     ports = ", ".join(own_ports(stack, APP, port))
     answers = f"tcp sport {port} tcp dport {{ {ports} }} drop" if ports else ""

@@ -1,4 +1,4 @@
-"""Whoever listens to events hears of every task, although a worker's event loop does not wait for Redis."""
+"""Listeners receive the events of every task, although a worker's event loop does not wait for Redis."""
 
 import json
 import os

@@ -2,8 +2,9 @@
 
 Celery's backend asks for the state that a task has, and then sets and publishes the new one in a transaction.
 A full Redis refuses that, and the task fails although its work is done. Here one script does the same: a
-SUCCESS is never overwritten, and who waits is told. The message of a task that is done leaves Redis in the
-next moment, so its result may take the place: up to FULL_BYTES, where results and messages share a Redis.
+SUCCESS is never overwritten, and a waiting client is notified. The message of a task that is done leaves
+Redis in the next moment, so its result may take the place: up to FULL_BYTES, where results and messages share
+a Redis.
 """
 
 # Celery has no types.
