@@ -96,6 +96,15 @@ def executions(stack: Stack, run: str) -> list[Execution]:
     return [Execution(key, float(started), float(finished), node) for key, started, finished, node in rows]
 
 
+def working_pools(stack: Stack, run: str, since: float) -> set[str]:
+    """The pools that have done a task of the run which began after that time."""
+    query = (
+        "select distinct split_part(node, '.', 1) from diagnostics_effect "  # noqa: S608 - no input of anybody's, 2026-11-30
+        f"where key like '{run}/%' and started_at > to_timestamp({since:f})"
+    )
+    return set(sql(stack, query))
+
+
 # Each message of the run: key, id, where it is, since when, and whether who has taken it certainly lives.
 _LEFT = r"""
 import base64

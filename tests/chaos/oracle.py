@@ -64,6 +64,9 @@ WITHOUT_BEAT = {
 #: Kinds of tasks whose later messages are published by workers: done again may be what follows, too.
 FOLLOWED = {"retry", "autoretry", "chord", "chain"}
 
+#: Kinds of violations that do not depend on how fast the machine is.
+CERTAIN = {"lost", "stuck", "unexpected", "duplicated", "early", "set aside", "left over", "order unfinished"}
+
 
 @dataclass(frozen=True)
 class Violation:
