@@ -56,6 +56,8 @@ fi
 docker run -d --init --name "$container" --shm-size 512m -v rootstock-test-app:/var/cache/test-app \
     -v rootstock-uv:/var/cache/rootstock/uv "$image" sleep infinity >/dev/null
 trust_extra_authorities
+# A server has one; workers tell by it which of them are of the same server.
+docker exec "$container" sh -ec '[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id'
 docker cp roles/django_app/files/uv.txt "$container:/opt/uv.txt" >/dev/null
 docker cp sample_app "$container:/opt/sample_app" >/dev/null
 for script in roles/django_app/files/migrate.py roles/django_app/files/database.py roles/celery/files/celery_audit.py; do

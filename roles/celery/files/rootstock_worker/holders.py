@@ -14,6 +14,7 @@ a hash and an index of its own, named after the process, and a set names all hol
 """
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,7 +94,9 @@ def machine() -> str:
     again may get the same name space under the same kernel), and the server's own id, which stays.
     https://www.freedesktop.org/software/systemd/man/latest/machine-id.html
     """
-    server = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
+    identity = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
+    # Empty or "uninitialized" before the first boot has ended.
+    server = identity if re.fullmatch("[0-9a-f]{32}", identity) else ""
     space = Path("/proc/self/ns/pid").readlink()
     return f"{_BOOT_ID.read_text().strip()}:{space}:{started(1)}:{server}"
 
