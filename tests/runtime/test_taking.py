@@ -11,12 +11,14 @@ from conftest import Broker, Stage, Worker, wait_for
 from cutting_proxy import CuttingProxy
 
 
-def stopped(stage: Stage, worker: Worker) -> None:
-    """Stop an idle worker while it waits for Redis' answer."""
-    waits = {b"blmove", b"brpop"}
+def given_while_stopped(stage: Stage, worker: Worker) -> None:
+    """Stop an idle worker while it waits for Redis' answer, and publish a task."""
+    stage.send("record", "key", queue="two")
     find = stage.broker.client_list
-    wait_for(lambda: any(one["cmd"].encode() in waits for one in find()), 10, "it waits")
+    wait_for(lambda: any("b" in one["flags"] for one in find()), 10, "it waits")
     os.killpg(worker.process.pid, signal.SIGSTOP)
+    # At once: the wait without the package ends after a second.
+    stage.broker.rpoplpush("two", "one")
 
 
 def kept(stage: Stage) -> int:
@@ -26,8 +28,7 @@ def kept(stage: Stage) -> int:
 
 def test_a_worker_that_is_killed_while_it_waits_loses_nothing(stage: Stage) -> None:
     worker = stage.worker()
-    stopped(stage, worker)
-    stage.send("record", "key")
+    given_while_stopped(stage, worker)
     worker.kill()
     assert kept(stage) == 1
     stage.worker()
@@ -38,8 +39,7 @@ def test_a_worker_that_is_killed_while_it_waits_loses_nothing(stage: Stage) -> N
 def test_without_the_package_it_loses_what_it_was_given(stage: Stage) -> None:
     """The control."""
     worker = stage.worker(hardened=False)
-    stopped(stage, worker)
-    stage.send("record", "key")
+    given_while_stopped(stage, worker)
     worker.kill()
     assert kept(stage) == 0
 
