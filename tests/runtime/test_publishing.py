@@ -203,6 +203,23 @@ def test_without_the_package_no_worker_starts_while_redis_is_full(stage: Stage, 
         server.client(0).config_set("maxmemory", 0)
 
 
+def test_a_redis_that_refuses_to_write_ends_no_worker(stage: Stage, server: Broker) -> None:
+    """As with a full disk, or a primary without its replicas; the connections are lost meanwhile."""
+    worker = stage.worker(concurrency=2)
+    begin(stage, "first_of_chain", "key")
+    server.client(0).config_set("min-replicas-to-write", 1)
+    try:
+        go_on(stage, "key")
+        worker.says("Redis refuses to write")
+        server.client(0).client_kill_filter(_type="normal", skipme=True)
+        worker.says("cannot be given back now")
+    finally:
+        server.client(0).config_set("min-replicas-to-write", 0)
+    stage.send("record", "next")
+    settled(stage, "next")
+    assert (worker.process.poll(), stage.begun("key")) == (None, 1)
+
+
 def test_a_task_with_an_eta_that_is_taken_from_a_full_redis_is_not_lost(stage: Stage, server: Broker) -> None:
     worker = stage.worker(concurrency=2)
     os.kill(worker.process.pid, 19)

@@ -16,6 +16,8 @@ what a worker must write to go on is written by scripts that free memory first: 
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -28,6 +30,8 @@ from celery.worker import state
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import ResponseError
 
 from rootstock_worker.envelope import DELIVERIES, PUT_BACKS
 from rootstock_worker.holders import Holder, Recovery, give_back, ranked, time_of
@@ -68,6 +72,17 @@ redis.call('DEL', KEYS[1])
 return redis.call('LPUSH', KEYS[2], ARGV[1])
 """
 NOTHING = "rootstock.nothing"
+
+
+@contextmanager
+def away_while_refusing() -> Iterator[None]:
+    """Have a worker wait for a Redis that refuses to write as for one that is away; not for a full one."""
+    try:
+        yield
+    except ResponseError as error:
+        if is_full(error) or not is_refusal(error):
+            raise
+        raise NoConnection(f"Redis refuses to write: {error}") from error
 
 
 class QoS(redis.QoS):
@@ -138,7 +153,9 @@ class Guard(Taking):
     _nobody_died = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        with away_while_refusing():
+            # It PINGs, which a Redis refuses as well whose disk is full.
+            super().__init__(*args, **kwargs)
         broker = self.connection.client
         name = broker.hostname, broker.port, broker.virtual_host
         self.done = State.done.setdefault(name, [])
@@ -232,8 +249,9 @@ class Guard(Taking):
 
     def basic_consume(self, queue: str, no_ack: bool = False, *args: Any, **kwargs: Any) -> Any:
         if not no_ack and not self._active_queues:
-            self.recover(first=True)
-            self.give_back_unknown()
+            with away_while_refusing():
+                self.recover(first=True)
+                self.give_back_unknown()
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
@@ -261,10 +279,9 @@ class Guard(Taking):
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         try:
-            super()._queue_bind(exchange, routing_key, pattern, queue)
-        except self.ResponseError as error:
-            if not is_full(error):
-                raise
+            with away_while_refusing():
+                super()._queue_bind(exchange, routing_key, pattern, queue)
+        except self.ResponseError:
             names = ["keyprefix_queue", "keyprefix_binding_permanent"]
             keys = [
                 self.global_keyprefix + getattr(self, name) % exchange
