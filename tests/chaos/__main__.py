@@ -9,6 +9,7 @@ SERVER is the container of Molecule's scenario `chaos`: scripts/chaos.sh makes i
 
 import argparse
 import json
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -101,6 +102,8 @@ def main() -> int:
     parser.add_argument("--shrink", type=Path)
     arguments = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
+    # Whoever ends this must not leave a broken server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with TemporaryDirectory(prefix="chaos-") as name:
         stack = Stack(testinfra.get_host(f"docker://{arguments.server}"), Path(name))
         return chosen(Server(stack, arguments.inventory, Path(name)), arguments)

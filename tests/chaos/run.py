@@ -11,7 +11,7 @@ from chaos.history import History
 from chaos.nemesis import Nemesis
 from chaos.oracle import STATUS_DELAY, Case
 from chaos.schedule import Schedule
-from chaos.workload import Workload
+from chaos.workload import Workload, remove_all
 from interruption import Playbooks
 from prober import Prober
 from stack import Stack
@@ -127,7 +127,8 @@ def recovered(stack: Stack, run: str) -> list[str]:
 
 
 def clean(stack: Stack) -> None:
-    """Removes what an earlier run has left in Redis."""
+    """Removes what an earlier run has left."""
+    remove_all(stack)
     code = (
         "import re\nfrom pathlib import Path\n"
         "server.delete('rootstock.dead_letters', 'rootstock.dead_letters_index')\n"

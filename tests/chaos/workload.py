@@ -33,6 +33,15 @@ WantedBy=multi-user.target
 """
 
 
+def remove_all(stack: Stack) -> None:
+    """Removes what a run that was killed has left: it would go on publishing."""
+    units = "/etc/systemd/system/chaos-*.service"
+    stack.host.run(
+        f"for unit in {units}; do systemctl disable --now $(basename $unit); rm -f $unit; done; "
+        "systemctl daemon-reload; rm -rf /var/tmp/chaos-*"
+    )
+
+
 class Workload:
     """A context manager: publishes while it lasts."""
 
