@@ -24,8 +24,10 @@ from typing import Any, Self
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from rootstock_worker.envelope import DELIVERIES
+from rootstock_worker.refusals import is_full
 
 #: The set of all holders, in the broker's database.
 HOLDERS = "rootstock.holders"
@@ -228,6 +230,17 @@ def register(channel: Any, client: Any, own: Holder, now: float) -> None:
     client.eval(REGISTER, 2, prefix + HOLDERS, prefix + HOLDERS_SEEN, str(own), f"{now:.3f}")
 
 
+def say_alive(channel: Any, client: Any, own: Holder) -> None:
+    """Note that this registered process lives: two commands, where registering takes six."""
+    now = time_of(client)
+    try:
+        client.zadd(HOLDERS_SEEN, {str(own): now})
+    except ResponseError as error:
+        if not is_full(error):
+            raise
+        register(channel, client, own, now)
+
+
 class Recovery:
     """Puts back what nobody works on, and says that this process lives; one for each broker of a process."""
 
@@ -243,8 +256,11 @@ class Recovery:
         `own` is registered again if Redis does not know it: Redis may have come back without the last second.
         """
         names = set(map(bytes_to_str, client.smembers(HOLDERS)))
-        if first or str(own) not in names or time.monotonic() - self._seen >= SEEN_SECONDS:
+        if str(own) not in names:
             register(channel, client, own, time_of(client))
+            self._seen = time.monotonic()
+        elif first or time.monotonic() - self._seen >= SEEN_SECONDS:
+            say_alive(channel, client, own)
             self._seen = time.monotonic()
         given_back: dict[str, int] = {}
         holders = [Holder.parse(name) for name in sorted(names)]
