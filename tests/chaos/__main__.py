@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--shrink", type=Path)
     arguments = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
-    # Whoever ends this must not leave a broken server behind.
+    # An ended run must not leave a broken server behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with TemporaryDirectory(prefix="chaos-") as name:
         stack = Stack(testinfra.get_host(f"docker://{arguments.server}"), Path(name))

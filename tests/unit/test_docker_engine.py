@@ -29,7 +29,7 @@ AWAY = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is t
 def test_what_is_wrong_with_docker_is_said(tmp_path: Path, said: str, reason: str) -> None:
     stand_ins = {
         "docker": f"echo '{said}' >&2; exit 1",
-        # As a user without rights: whoever runs this test may be root, who could install Docker.
+        # As a user without rights: the test may run as root, who could install Docker.
         "id": "case $1 in -u) echo 1000 ;; -un) echo visitor ;; esac",
         "sudo": "exit 1",
     }
