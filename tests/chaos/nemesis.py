@@ -1,6 +1,8 @@
 """Breaks a server as a schedule says, and makes it good again, whatever happens meanwhile."""
 
+import io
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,8 @@ from stack import APP, Stack, broker_setting, wait_for
 
 POSTGRESQL = "postgresql@15-main"
 REDIS_FILES = "/var/lib/redis"
+#: ext4 left so many after a real power cut, in the place of what had not been synced.
+NUL_BYTES = 2336
 #: Seconds that a query takes on a slow database.
 SLOW_SECONDS = 1.0
 #: The disk of Redis has so much room before it is filled.
@@ -188,8 +192,25 @@ def _reason(output: str) -> str:
     return " ".join(told.split())[:500]
 
 
-def docker(*arguments: str) -> None:
-    subprocess.run(["docker", *arguments], check=True, capture_output=True)
+def docker(*arguments: str, stdin: bytes = b"") -> bytes:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, input=stdin).stdout
+
+
+def append_nul_bytes(server: str) -> None:
+    """Appends NUL bytes to the last append-only file of a server that is switched off."""
+    files = f"{REDIS_FILES}/appendonlydir"
+    with tarfile.open(fileobj=io.BytesIO(docker("cp", f"{server}:{files}", "-"))) as stored:
+        member = max(
+            (member for member in stored if member.name.endswith(".incr.aof")), key=lambda found: found.mtime
+        )
+        file = stored.extractfile(member)
+        assert file, f"{member.name} is a file"
+        content = file.read() + bytes(NUL_BYTES)
+    member.size = len(content)
+    changed = io.BytesIO()
+    with tarfile.open(fileobj=changed, mode="w") as written:
+        written.addfile(member, io.BytesIO(content))
+    docker("cp", "--archive", "-", f"{server}:{REDIS_FILES}", stdin=changed.getvalue())
 
 
 # --- The faults, by their kinds
@@ -338,6 +359,16 @@ def power(nemesis: Nemesis, fault: Fault) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def power_torn_file(nemesis: Nemesis, fault: Fault) -> Iterator[None]:
+    """Power loss that leaves NUL bytes at the end of the append-only file."""
+    name = nemesis.stack.host.backend.get_hostname()
+    docker("kill", "--signal", "SIGKILL", name)
+    append_nul_bytes(name)
+    nemesis.boot(fault.lasts)
+    yield
+
+
 def power_in_deploy(switched: bool) -> Break:
     """Power loss so long after a new generation has appeared, or after the old one was told to finish.
 
@@ -388,6 +419,7 @@ BREAKS: dict[str, Break] = {
     "deploy": deploy,
     "reboot": reboot,
     "power": power,
+    "power-torn-file": power_torn_file,
     "power-before-switch": power_in_deploy(switched=False),
     "power-after-switch": power_in_deploy(switched=True),
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chaos.history import OPTIONAL, Execution, History, Publication, Sample
+from chaos.schedule import WHOLE_SERVER
 
 #: A worker tells Redis within that time (seconds) that a task is done.
 ACKNOWLEDGED = 2.0
@@ -34,10 +35,7 @@ DONE_AGAIN = {
     "cut-redis": False,
     "full-redis": False,
     "full-disk": False,
-    "reboot": False,
-    "power": False,
-    "power-before-switch": False,
-    "power-after-switch": False,
+    **dict.fromkeys(WHOLE_SERVER, False),
     # The row may have been written and the answer lost: the task is retried.
     "kill-postgresql": False,
     "freeze-postgresql": False,
@@ -56,10 +54,7 @@ WITHOUT_BEAT = {
     "full-redis",
     "full-disk",
     "kill-supervisord",
-    "reboot",
-    "power",
-    "power-before-switch",
-    "power-after-switch",
+    *WHOLE_SERVER,
 }
 #: Kinds of tasks whose later messages are published by workers: done again may be what follows, too.
 FOLLOWED = {"retry", "autoretry", "chord", "chain"}

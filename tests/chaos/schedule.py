@@ -72,11 +72,12 @@ KINDS = {
     "deploy": _kind(90, 90, "deploy", recovery=20),
     "reboot": _kind(0, 0, "server", recovery=60),
     "power": _kind(0, 5, "server", recovery=60),
+    "power-torn-file": _kind(0, 5, "server", recovery=60),
     "power-before-switch": _kind(0, 10, "server", "deploy", recovery=90),
     "power-after-switch": _kind(0, 10, "server", "deploy", recovery=90),
 }
 #: What these kinds need is the whole server. A deploy may be under way, as it may when the power fails.
-WHOLE_SERVER = {"reboot", "power", "power-before-switch", "power-after-switch"}
+WHOLE_SERVER = {"reboot", "power", "power-torn-file", "power-before-switch", "power-after-switch"}
 #: These end when they are done: how long they last is only what is reckoned with.
 OWN_END = {"deploy", *WHOLE_SERVER}
 EXCLUSIVE = {
@@ -91,7 +92,15 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "memory": ("full-redis", "full-redis", "kill-worker", "kill-child", "deploy"),
     "disk": ("full-disk", "full-disk", "kill-worker", "kill-postgresql"),
     "deploy": ("deploy", "deploy", "kill-child", "kill-worker", "freeze-worker", "stop-pool"),
-    "power": ("power", "power-before-switch", "power-after-switch", "reboot", "deploy", "kill-worker"),
+    "power": (
+        "power",
+        "power-torn-file",
+        "power-before-switch",
+        "power-after-switch",
+        "reboot",
+        "deploy",
+        "kill-worker",
+    ),
     "mixed": tuple(KINDS),
 }
 
