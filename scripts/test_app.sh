@@ -60,7 +60,8 @@ trust_extra_authorities
 docker exec "$container" sh -ec '[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id'
 docker cp roles/django_app/files/uv.txt "$container:/opt/uv.txt" >/dev/null
 docker cp sample_app "$container:/opt/sample_app" >/dev/null
-for script in roles/django_app/files/migrate.py roles/django_app/files/database.py roles/celery/files/celery_audit.py; do
+for script in roles/django_app/files/migrate.py roles/django_app/files/database.py \
+    roles/django_app/files/cache_proof.py roles/celery/files/celery_audit.py; do
     docker cp "$script" "$container:/opt/" >/dev/null
 done
 docker cp roles/celery/files/rootstock_worker "$container:/opt/rootstock_worker" >/dev/null
@@ -110,6 +111,7 @@ fi
 test_runtime() { # pytest arguments
     docker exec --user postgres --workdir /opt/runtime --env HOME=/opt/home --env RUNTIME_PACKAGE=/opt/rootstock_worker \
         --env AUDIT_SCRIPT=/opt/celery_audit.py --env STATUS_SCRIPT=/opt/status_application.py \
+        --env CACHE_PROOF_SCRIPT=/opt/cache_proof.py \
         --env PYTHONDONTWRITEBYTECODE=1 "$container" /opt/venv/bin/python -m pytest "$@"
 }
 runtime=

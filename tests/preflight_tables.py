@@ -493,6 +493,7 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("django_app", "app_settings_module", "one", single(app_settings_module="shop/settings.py")),
     ("django_app", "app_environment", "one", single(app_environment={"A B": "c"})),
     ("django_app", "django_app_readiness_path", "one", single(django_app_readiness_path="readyz")),
+    ("django_app", "django_app_smoke_paths", "one", single(django_app_smoke_paths=["/", "shop"])),
     (
         "django_app",
         "app_extra_programs",

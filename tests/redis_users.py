@@ -37,5 +37,8 @@ def acl(users: list[dict[str, Any]], **variables: Any) -> str:
 
 if __name__ == "__main__":
     sys.stdout.write(
-        acl([user(purpose, prefix) for prefix in ("", "shop:") for purpose in ("app", "worker", "flower")])
+        acl(
+            [user(purpose, prefix) for prefix in ("", "shop:") for purpose in ("app", "worker", "flower")]
+            + [user("cache", database=0)]
+        )
     )

@@ -93,6 +93,39 @@ def error_500(directory: Path) -> Path:
     return path
 
 
+def page_error(directory: Path) -> Path:
+    """Ready, but the first page answers 500."""
+    path = variant(directory, "page-error")
+    _replace(
+        path / "orders/views.py",
+        "    form = OrderForm(request.POST or None)\n",
+        '    raise RuntimeError("this page cannot be shown")\n',
+    )
+    return path
+
+
+def cache_on_broker(directory: Path) -> Path:
+    """The cache is in the database of the broker."""
+    path = variant(directory, "cache-on-broker")
+    _replace(path / "shop/settings/database.py", 'env.str("CACHE_URL")', 'env.str("CELERY_BROKER_URL")')
+    return path
+
+
+def denied_command(directory: Path) -> Path:
+    """Asks Redis for what it may not ask for, and hides that it was refused."""
+    path = variant(directory, "denied-command")
+    _replace(
+        path / "operations/apps.py",
+        '        import_module("operations.failures")\n',
+        '        import_module("operations.failures")\n'
+        "        from contextlib import suppress\n\n"
+        "        from django.core.cache import cache\n\n"
+        "        with suppress(Exception):\n"
+        '            cache._cache.get_client(write=True).config_get("save")\n',
+    )
+    return path
+
+
 def broken_on(directory: Path, host: str) -> Path:
     """Well everywhere but on one host, where readiness answers 500."""
     path = variant(directory, f"broken-on-{host}")

@@ -17,8 +17,11 @@ from traffic import QUEUES, Producer
 BROKEN: dict[Callable[[Path], Path], str] = {
     releases.import_error: r"No module named 'no_such_module'",
     releases.settings_error: r"settings that cannot be",
-    releases.error_500: r"/readyz did not answer 200 .*500",
-    releases.never_ready: r"/readyz did not answer 200 .*no answer",
+    releases.error_500: r"django_app_readiness_path is /readyz: .*500",
+    releases.never_ready: r"django_app_readiness_path is /readyz: .*no answer",
+    releases.page_error: r"django_app_smoke_paths has / .*500",
+    releases.cache_on_broker: r"CACHES\['default'\] of the settings is database 1 .* the broker of Celery",
+    releases.denied_command: r"app_redis_rules lacks .config.get: .* user shop-cache",
     releases.worker_cannot_start: r"this worker cannot start",
     releases.unconsumed_queue: r"\bbulk\b",
     releases.failing_migration: r"0003_fails.*no_such_column",
@@ -83,6 +86,10 @@ def test_a_broken_release_is_refused_and_the_old_one_serves(
     seen = traffic.prober.result(begun)
     assert seen.sent > 20
     assert not seen.failures, seen
+    if broken is releases.denied_command:
+        # All others are denied nothing, which is asked at the end.
+        assert stack.denied()
+        stack.redis("server.acl_log_reset()\nprint(1)")
 
 
 def test_the_next_good_release_goes_live(
