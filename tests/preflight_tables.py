@@ -500,6 +500,16 @@ BAD: list[tuple[str, str, str, Made]] = [
         "one",
         single(app_extra_programs=[{"name": "web", "command": "true"}]),
     ),
+    *[
+        ("django_app", "app_timers", "one", single(app_timers=timers))
+        for timers in (
+            [{"name": "a", "command": "x", "schedule": "daily"}] * 2,
+            [{"name": "A b", "command": "x", "schedule": "daily"}],
+            [{"name": "a", "command": "manage.py x", "schedule": "daily"}],
+            [{"name": "a", "command": "x", "schedule": "daily", "time_limit": 0}],
+        )
+    ],
+    ("type", "app_timers", "one", single(app_timers=[{"name": "a", "command": "x"}])),
     ("celery", "celery_worker_pools", "one", pool(drain=700)),
     ("celery", "celery_worker_pools", "one", pool(queues=[])),
     ("celery", "celery_worker_pools", "one", pool(time_limit=7200)),

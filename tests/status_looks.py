@@ -40,6 +40,7 @@ LOOK: dict[str, Any] = {
     "certificate": {"days": 60.0},
     "beat": {"age": 120.0},
     "member": "",
+    "timers": [{"name": "sessions", "waits": True, "result": "success", "age": 60.0}],
     "disks": [{"path": "/", "total": 100 * 1000**3, "free": 50 * 1000**3}],
     "application": {
         "settings": {

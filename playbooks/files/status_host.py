@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 SRV, ETC = Path("/srv"), Path("/etc")
+UNITS = Path("/etc/systemd/system")
 MEMBER_PROGRAM = "/usr/local/lib/rootstock/redis-primary"
 SUPERVISOR_SOCKET = "unix:///var/run/supervisor.sock"
 HTTPS_ADDRESS = ("127.0.0.1", 443)
@@ -32,6 +33,7 @@ ANSWER_SECONDS = 10.0
 # All of status_application.py; a part that hangs costs the parts after it, not the whole.
 APPLICATION_SECONDS = 60
 ERROR_CHARACTERS = 200
+TIMER_PROPERTIES = ("ActiveState", "Result", "ExecMainExitTimestamp")
 # http://supervisord.org/subprocess.html#process-states: STOPPED, EXITED, FATAL
 ENDED = {0, 100, 200}
 
@@ -126,6 +128,39 @@ def program_states(
                 "age": process["now"] - since if since else None,
                 "wanted": name in named,
                 "detail": process.get("spawnerr") or process.get("description", ""),
+            }
+        )
+    return found
+
+
+# --- Timers
+
+
+def properties(units: list[str]) -> list[dict[str, str]]:
+    """Some properties of systemd units, in the order of the units. Times are @seconds since 1970."""
+    command = ["systemctl", "show", "--timestamp=unix", "--property", ",".join(TIMER_PROPERTIES), *units]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    blocks = done.stdout.strip().split("\n\n")
+    return [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+
+
+def timers(app: str, now: float) -> list[dict[str, Any]]:
+    """The application's timers: whether each waits for its next time, and how its last run went."""
+    names = sorted(path.stem for path in UNITS.glob(f"rootstock-timer-{app}.*.timer"))
+    if not names:
+        return []
+    units = properties([f"{name}.{suffix}" for name in names for suffix in ("timer", "service")])
+    found = []
+    for name, timer, service in zip(names, units[::2], units[1::2], strict=True):
+        ended = service.get("ExecMainExitTimestamp", "").removeprefix("@")
+        runs = service.get("ActiveState") == "activating"
+        found.append(
+            {
+                "name": name.partition(".")[2],
+                "waits": timer.get("ActiveState") == "active",
+                # systemd says "success" also of one that never ran.
+                "result": "running" if runs else service.get("Result", "unknown") if ended else "",
+                "age": now - float(ended) if ended else None,
             }
         )
     return found
@@ -312,6 +347,7 @@ def look(asked: Asked, script: str, now: float) -> dict[str, Any]:
         "edge": web_problem(edge, url, domain) if edge else None,
         "certificate": certificate(domain, now) if proxy else None,
         "beat": {"age": beat_tick_age(Path(schedule), now)} if schedule else None,
+        "timers": timers(app, now),
         "disks": disks(),
         "member": member_problem() if asked["member"] else None,
         "application": application(asked, pools, script) if generation else {},

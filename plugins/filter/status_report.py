@@ -92,6 +92,15 @@ class Program(TypedDict):
     detail: str
 
 
+class Timer(TypedDict):
+    """A management command that systemd runs; result: empty before the first run, age: since the last one."""
+
+    name: str
+    waits: bool
+    result: str
+    age: float | None
+
+
 class Disk(TypedDict):
     """A file system; sizes in bytes."""
 
@@ -114,6 +123,7 @@ class Host(TypedDict):
     certificate_days: float | None
     beat_tick_age: float | None
     member: str | None
+    timers: list[Timer]
     disks: list[Disk]
 
 
@@ -282,6 +292,21 @@ def beat(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Findin
         )
 
 
+def timers(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Finding]:
+    for timer in look["timers"]:
+        unit = f"rootstock-timer-{app}.{timer['name']}"
+        if not timer["waits"]:
+            do = f"systemctl start {unit}.timer"
+            yield Finding(f"timer {timer['name']}", "does not wait for its next run", "it does", do)
+        if timer["result"] not in ("", "success", "running"):
+            yield Finding(
+                f"timer {timer['name']}",
+                f"its last run ended {timer['age']:.0f} s ago with {timer['result']}",
+                "it ends with exit status 0 within its time limit",
+                f"read journalctl --unit {unit}; systemctl start {unit} runs it again",
+            )
+
+
 def disks(look: Mapping[str, Any], app: str, _: Iterable[str]) -> Iterator[Finding]:
     for disk in look["disks"]:
         share = disk["free"] / disk["total"] if disk["total"] else 0.0
@@ -337,6 +362,7 @@ CHECKS_OF_HOSTS: tuple[Callable[[Mapping[str, Any], str, Iterable[str]], Iterato
     edge,
     certificate,
     beat,
+    timers,
     disks,
     member,
     connections,
@@ -497,6 +523,7 @@ def as_host(item: Mapping[str, Any], look: Mapping[str, Any] | None) -> Host:
         "certificate_days": (found.get("certificate") or {}).get("days"),
         "member": "ok" if found.get("member") == "" else found.get("member"),
         "beat_tick_age": (found.get("beat") or {}).get("age"),
+        "timers": found.get("timers", []),
         "disks": found.get("disks", []),
     }
 

@@ -41,6 +41,7 @@ UNKNOWN = "-"
 #: Headings and the most characters that each column gets; with the gaps at most WIDTH.
 HOST_COLUMNS = {"HOST": 20, "RELEASE": 12, "GENERATION": 11, "WEB": 5, "CERT": 6, "BEAT": 8, "DISK FREE": 16}
 PROGRAM_COLUMNS = {"PROGRAM": 46, "HOST": 20, "STATE": 12, "AGE": 8}
+TIMER_COLUMNS = {"TIMER": 36, "HOST": 20, "STATE": 8, "LAST RUN": 12, "AGE": 8}
 QUEUE_COLUMNS = {"QUEUE": 22, "WAITING": 9, "FOR": 8, "UNACKED": 9, "OLDEST": 8, "CONSUMERS": 9, "POOLS": 15}
 
 
@@ -103,6 +104,20 @@ def program_rows(hosts: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
             yield [program["name"], host["name"], state, age(program["age"])]
 
 
+def timer_rows(hosts: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Columns of TIMER_COLUMNS, one row for each timer of each host."""
+    for host in hosts:
+        for timer in host["timers"]:
+            result = timer["result"] or "not yet"
+            yield [
+                timer["name"],
+                host["name"],
+                "waits" if timer["waits"] else "stopped",
+                result,
+                age(timer["age"]),
+            ]
+
+
 def broker_lines(broker: Mapping[str, Any]) -> Iterator[str]:
     """What Redis says of itself, then its queues."""
     on = {None: "unknown", False: "off", True: "on"}[broker["aof_enabled"]]
@@ -143,6 +158,8 @@ def status_table(report: Mapping[str, Any]) -> str:
         lines += [f"{app['name']}: {app['state']}", "", *table(HOST_COLUMNS, map(host_row, app["hosts"])), ""]
         if any(host["programs"] for host in app["hosts"]):
             lines += [*table(PROGRAM_COLUMNS, program_rows(app["hosts"])), ""]
+        if any(host["timers"] for host in app["hosts"]):
+            lines += [*table(TIMER_COLUMNS, timer_rows(app["hosts"])), ""]
         for broker in app["brokers"]:
             lines += [*broker_lines(broker), ""]
     for reason in report["reasons"]:

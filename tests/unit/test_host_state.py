@@ -22,7 +22,7 @@ Ask = Callable[..., dict[str, Any]]
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The server's root, on which the application was prepared."""
-    for directory in ("srv/shop/releases", "etc/supervisor/conf.d", "etc/shop"):
+    for directory in ("srv/shop/releases", "etc/supervisor/conf.d", "etc/shop", "etc/systemd/system"):
         (tmp_path / directory).mkdir(parents=True)
     return tmp_path
 
@@ -34,6 +34,7 @@ def ask(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setattr(module, "SRV", root / "srv")
     monkeypatch.setattr(module, "ETC", root / "etc")
     monkeypatch.setattr(module, "SUPERVISOR_FILES", root / "etc/supervisor/conf.d")
+    monkeypatch.setattr(module, "UNITS", root / "etc/systemd/system")
     monkeypatch.setenv("PATH", NOT_THERE)
 
     def run(action: str, asks: dict[str, Any] = ME, ended: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -146,6 +147,8 @@ def test_what_there_is_is_seen(ask: Ask, root: Path, monkeypatch: pytest.MonkeyP
     # Another application's name begins in the same way.
     for name in ("shop.aaaaaaaa", "shop.bbbbbbbb-2", "shop-single", "shopping.cccccccc"):
         (supervisor / f"{name}.conf").touch()
+    for name in ("shop.feeds.timer", "shop.feeds.service", "shop-two.feeds.timer", "shop.sessions.timer"):
+        (root / f"etc/systemd/system/rootstock-timer-{name}").touch()
     bin_directory = root / "bin"
     bin_directory.mkdir()
     status = "shop-web.aaaaaaaa  RUNNING  pid 1\nshop-beat  FATAL  gave up\nshopping-web  RUNNING  pid 2"
@@ -164,4 +167,5 @@ def test_what_there_is_is_seen(ask: Ask, root: Path, monkeypatch: pytest.MonkeyP
         "generations": ["aaaaaaaa", "bbbbbbbb-2"],
         "programs": {"shop-web.aaaaaaaa": "RUNNING", "shop-beat": "FATAL"},
         "configuration": "app.0123456789ab.env",
+        "timers": ["feeds", "sessions"],
     }

@@ -63,6 +63,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = source_module(SOURCE)
     monkeypatch.setattr(module, "SRV", tmp_path / "srv")
     monkeypatch.setattr(module, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(module, "UNITS", tmp_path / "etc/systemd/system")
     monkeypatch.setattr(module, "PLACES", (str(tmp_path), str(tmp_path / "srv"), "/nonexistent"))
     monkeypatch.setattr(module, "HTTPS_ADDRESS", ("127.0.0.1", 1))
     monkeypatch.setattr(module, "application", lambda asked, pools, script: {"asked": {"value": pools}})
@@ -175,6 +176,50 @@ def test_a_data_store_is_asked_for_its_disks_alone(module: Any, root: Path) -> N
     assert disk["path"] == str(root)
     assert disk["total"] == usage.f_blocks * usage.f_frsize
     assert 0 < disk["free"] <= disk["total"]
+
+
+# --- Timers
+
+#: As `systemctl show --timestamp=unix` prints them: a timer, then its service.
+SHOWN = {
+    "failed": (
+        "ActiveState=active",
+        f"ActiveState=failed\nResult=exit-code\nExecMainExitTimestamp=@{NOW - 30:.0f}",
+    ),
+    "new": ("ActiveState=active", "ActiveState=inactive\nResult=success\nExecMainExitTimestamp="),
+    "runs": (
+        "ActiveState=active",
+        f"ActiveState=activating\nResult=success\nExecMainExitTimestamp=@{NOW - 90:.0f}",
+    ),
+    "stopped": (
+        "ActiveState=inactive",
+        f"ActiveState=inactive\nResult=success\nExecMainExitTimestamp=@{NOW - 5:.0f}",
+    ),
+}
+
+
+def test_timers_are_told_with_their_last_run(
+    module: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units, program = root / "etc/systemd/system", root / "bin/systemctl"
+    for directory in (units, program.parent):
+        directory.mkdir(parents=True)
+    for name in ("shop.new", "shop.failed", "shop.runs", "shop.stopped", "shop-two.other"):
+        (units / f"rootstock-timer-{name}.timer").touch()
+    blocks = [block for pair in SHOWN.values() for block in pair]
+    program.write_text(f"#!/bin/sh\nprintf '%s' '{chr(10).join(f'{block}{chr(10)}' for block in blocks)}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert look(module)["timers"] == [
+        {"name": "failed", "waits": True, "result": "exit-code", "age": 30},
+        {"name": "new", "waits": True, "result": "", "age": None},
+        {"name": "runs", "waits": True, "result": "running", "age": 90},
+        {"name": "stopped", "waits": False, "result": "success", "age": 5},
+    ]
+
+
+def test_an_application_without_timers_asks_systemd_nothing(module: Any, root: Path) -> None:
+    assert look(module)["timers"] == []
 
 
 # --- Beat

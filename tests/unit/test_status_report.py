@@ -46,6 +46,8 @@ FAULTS = [
     ("certificate", {"error": "Connection refused"}, "unhealthy", "port 443"),
     ("beat/age", 180.0 + 300 + 120 + 1, "unhealthy", "beat"),
     ("beat/age", None, "unhealthy", "beat"),
+    ("timers/0/waits", False, "unhealthy", "timer sessions"),
+    ("timers/0/result", "exit-code", "unhealthy", "timer sessions"),
     ("disks/0/free", 4.9 * 1000**3, "unhealthy", "disk /"),
     (
         "disks/0",
@@ -116,6 +118,8 @@ def test_a_fault_is_one_reason(path: str, value: Any, state: str, what: str) -> 
         ("certificate", None),
         ("beat/age", 180.0 + 300 + 120),
         ("disks/0/free", 5.0 * 1000**3),
+        ("timers/0", {"name": "sessions", "waits": True, "result": "", "age": None}),
+        ("timers/0/result", "running"),
         (f"{BROKER}/used_memory", 89 * MEGABYTE),
         (f"{BROKER}/maxmemory", 0),
         # Held on purpose, until their ETA.

@@ -32,6 +32,9 @@ def test_the_table_has_what_people_ask_for() -> None:
         "shop-worker-default.aaaaaaaa  one   RUNNING     60 min\n"
         "shop-worker-default.bbbbbbbb  one   (stopping)  2 h\n"
         "\n"
+        "TIMER     HOST  STATE  LAST RUN  AGE\n"
+        "sessions  one   waits  success   60 s\n"
+        "\n"
         "Redis of one: 10.0 MB of 100.0 MB, noeviction, append-only file on, last write ok, last\n"
         "  rewrite ok, 1 unacknowledged\n"
         "\n"
@@ -50,7 +53,7 @@ def test_warnings_are_below_the_table_and_what_ends_the_run_is_not() -> None:
 def test_a_host_without_figures_has_a_row() -> None:
     bare: dict[str, Any] = dict.fromkeys(LOOK)
     bare |= {"release": "", "generation": "", "supervisor": "", "programs": []}
-    bare |= {"pools": {}, "disks": [], "application": {}}
+    bare |= {"pools": {}, "timers": [], "disks": [], "application": {}}
     lost = {"host": "two", "app": "shop", "groups": GROUPS, "look": {"msg": "gone"}}
     rows = table(item(bare), lost).splitlines()
     assert rows[3].split() == ["one", *"------"]
@@ -69,7 +72,7 @@ def test_nothing_is_wider_than_the_terminal() -> None:
     assert "..." in text
 
 
-@pytest.mark.parametrize("columns", ["HOST_COLUMNS", "PROGRAM_COLUMNS", "QUEUE_COLUMNS"])
+@pytest.mark.parametrize("columns", ["HOST_COLUMNS", "PROGRAM_COLUMNS", "TIMER_COLUMNS", "QUEUE_COLUMNS"])
 def test_columns_fit_at_their_widest(columns: str) -> None:
     widths = getattr(table_module, columns)
     assert sum(widths.values()) + len(table_module.GAP) * (len(widths) - 1) <= table_module.WIDTH
@@ -94,6 +97,7 @@ def test_the_page_lists_every_field_in_order() -> None:
         "An app": report_module.App,
         "A host": report_module.Host,
         "A program": report_module.Program,
+        "A timer": report_module.Timer,
         "A disk": report_module.Disk,
         "A broker": report_module.Broker,
         "A holder": report_module.Holder,
@@ -111,6 +115,7 @@ def test_the_report_has_exactly_these_fields() -> None:
         (app, report_module.App),
         (app["hosts"][0], report_module.Host),
         (app["hosts"][0]["programs"][0], report_module.Program),
+        (app["hosts"][0]["timers"][0], report_module.Timer),
         (app["hosts"][0]["disks"][0], report_module.Disk),
         (app["brokers"][0], report_module.Broker),
         (app["brokers"][0]["holders"][0], report_module.Holder),

@@ -166,3 +166,11 @@ def test_the_cache_evicts_and_keeps_nothing() -> None:
 def test_undefined_is_an_error() -> None:
     with pytest.raises(AnsibleError):
         evaluate("{{ nowhere_defined }}", {})
+
+
+def test_a_timer_runs_its_command_as_it_is_written() -> None:
+    """In systemd a percent sign and a dollar have meanings of their own, quotes those of a shell."""
+    template = PROJECT / "roles/django_app/templates/etc/systemd/system/rootstock-timer.service.j2"
+    lines = render(template, example("django_app", template)).splitlines()
+    assert 'ExecStart=/usr/local/bin/shop-manage report --share 50%% "$$HOME"' in lines
+    assert "TimeoutStartSec=3600" in lines

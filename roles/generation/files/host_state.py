@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 SRV, SUPERVISOR_FILES, ETC = Path("/srv"), Path("/etc/supervisor/conf.d"), Path("/etc")
+UNITS = Path("/etc/systemd/system")
 
 
 def read(path: Path) -> str:
@@ -90,6 +91,10 @@ def look(app: str) -> dict[str, Any]:
         "generations": sorted(path.name.split(".")[1] for path in SUPERVISOR_FILES.glob(f"{app}.*.conf")),
         "programs": program_states(app),
         "configuration": target(ETC / app / "app.env"),
+        # An application's name has no dot, the unit's has one after it.
+        "timers": sorted(
+            path.stem.partition(".")[2] for path in UNITS.glob(f"rootstock-timer-{app}.*.timer")
+        ),
     }
 
 
