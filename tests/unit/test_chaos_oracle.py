@@ -52,6 +52,7 @@ BLIND = Sample(290, "healthy")
         (history(replace(TASK, kind="once"), left=[STUCK]), ["stuck"]),
         (history(TASK, dead_letters=["r/1"]), ["set aside"]),
         (history(TASK, runs=(DONE,), ticks=[10, 20, 22]), ["beat doubled"]),
+        (history(TASK, runs=(DONE,), ticks=[10, 20, 40, 40, 40]), ["beat doubled"]),
         (history(TASK, runs=(DONE,), ticks=[10, 34]), ["beat missed"]),
         (history(TASK, runs=(DONE,), request_failures=[(150, "page 502")]), ["request failed"]),
         (history(TASK, runs=(DONE,), orders_unfinished=1), ["order unfinished"]),
@@ -95,6 +96,8 @@ def test_each_violation_is_found(seen: History, kinds: list[str]) -> None:
         history(TASK, left=[replace(STUCK, known=True)]),
         # Beat was not there, or could not send.
         history(TASK, runs=(DONE,), ticks=[10, 50], events=[Event("freeze-beat", "", 12, 40)]),
+        # The late tick, and at once the next one.
+        history(TASK, runs=(DONE,), ticks=[10, 50, 50, 60], events=[Event("cut-redis", "", 12, 48)]),
         # A visitor may notice it.
         history(
             TASK,
