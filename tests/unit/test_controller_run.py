@@ -1,4 +1,4 @@
-"""The lookup that tells whether another run of this controller still goes on."""
+"""The action that tells whether another run of this controller still goes on."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from ansible.errors import AnsibleError
 
 from repository import PROJECT, source_module
 
-plugin = source_module("plugins/lookup/controller_run.py")
+plugin = source_module("plugins/action/controller_run.py")
 
 
 @pytest.fixture
@@ -52,16 +52,24 @@ def test_what_is_no_run_is_refused(rubbish: object) -> None:
 
 
 def test_all_tasks_of_a_playbook_are_the_same_run(tmp_path: Path) -> None:
-    """Each is templated in a process of its own; the run is the one that outlives them."""
-    content = "{{ lookup('controller_run') | to_json }}"
+    """Each runs in a process of its own; the run is the one that outlives them."""
     play = {
         "hosts": "localhost",
         "connection": "local",
         "gather_facts": False,
         "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
         "tasks": [
-            {"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / name)}}
+            task
             for name in ("first", "second")
+            for task in (
+                {"controller_run": None, "register": name},
+                {
+                    "ansible.builtin.copy": {
+                        "content": f"{{{{ {name}.run | to_json }}}}",
+                        "dest": str(tmp_path / name),
+                    }
+                },
+            )
         ],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))

@@ -72,7 +72,7 @@ def test_galaxy_metadata(role: str) -> None:
     assert (info["author"], info["license"], info["min_ansible_version"]) == (
         "Rootstock contributors",
         "MIT",
-        "2.17",
+        "2.19",
     )
     assert info["platforms"] == [{"name": "Debian", "versions": ["bookworm", "trixie"]}]
 
