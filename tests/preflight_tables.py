@@ -229,7 +229,39 @@ BAD: list[tuple[str, str, str, Made]] = [
         "environment-names",
         "app_environment_names",
         "one",
+        single(app_environment_names={"SECRET_KEY": "KEY", "DATABASE_URL": ["DATABASE", "KEY"]}),
+    ),
+    (
+        "environment-names",
+        "app_environment_names",
+        "one",
+        single(app_environment_names={"SECRET_KEY": "DATABASE_URL"}),
+    ),
+    ("environment-names", "app_database_environment", "one", single(app_database_environment={"host": ""})),
+    (
+        "environment-names",
+        "app_database_environment",
+        "one",
+        single(app_database_environment={"host": "DB", "name": "DB"}),
+    ),
+    (
+        "environment-names",
+        "app_database_environment",
+        "one",
+        single(app_database_environment={"password": "SECRET_KEY"}),
+    ),
+    ("type", "app_database_environment", "one", single(app_database_environment={"hots": "DB_HOST"})),
+    (
+        "cache-name",
+        "app_environment_names",
+        "one",
         single(app_environment_names={"CACHE_URL": "REDIS", "CELERY_BROKER_URL": ["BROKER", "REDIS"]}),
+    ),
+    (
+        "cache-name",
+        "app_environment_names",
+        "one",
+        single(app_environment_names={"CACHE_URL": "CELERY_BROKER_URL"}),
     ),
     # Secrets.
     *[("secret-missing", name, "one", single(**{name: None})) for name in secrets("shop")],
@@ -581,6 +613,12 @@ GOOD: dict[str, Made] = {
     "own certificate": lambda files: certified(files, names=("shop.example.net",)),
     "wildcard certificate": lambda files: certified(files, names=("*.example.net", "example.net")).with_(
         app_extra_domains=["www.example.net", "example.net"]
+    ),
+    "parts of the database's address": single(
+        app_database_environment={"host": ["DB_HOST", "PGHOST"], "password": "DB_PASSWORD"}
+    ),
+    "the cache by the name that the settings read for Celery as well": single(
+        app_environment_names={"CACHE_URL": "REDIS_URL", "STATIC_ROOT": "SHOP_STATIC"}
     ),
     "mapped names": single(
         app_environment_names={

@@ -148,7 +148,7 @@ class Stack:
         files = " ".join([f"/etc/{self.app}/app.env", *env_files])
         output = self.host.check_output(
             f"cd /srv/{self.app}/current && echo {encoded} | base64 -d | {user} "
-            f"env PYTHONDONTWRITEBYTECODE=1 STATIC_ROOT=/srv/{self.app}/current/.static "
+            "env PYTHONDONTWRITEBYTECODE=1 "
             f"/usr/local/lib/rootstock/with-env {files} -- .venv/bin/python -"
         )
         return json.loads(output.strip().splitlines()[-1])

@@ -284,7 +284,7 @@ def application(asked: Asked, pools: Mapping[str, list[str]], script: str) -> di
     app = asked["app"]
     command = ["timeout", "--kill-after=5", str(APPLICATION_SECONDS), "runuser", f"--user={app}", "--"]
     # Of the users of Redis the worker's may ask what is asked.
-    command += ["env", "ROOTSTOCK_PURPOSE=WORKER", f"STATIC_ROOT={SRV / app}/current/.static"]
+    command += ["env", "ROOTSTOCK_PURPOSE=WORKER"]
     command += ["/usr/local/lib/rootstock/with-env", f"/etc/{app}/app.env", "--", ".venv/bin/python", "-"]
     # Of libpq, which would otherwise wait for a silent server as long as TCP does.
     environment = os.environ | {"PGCONNECT_TIMEOUT": str(round(CONNECT_SECONDS))}

@@ -353,7 +353,7 @@ def run(module: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (release / ".venv/bin/python").symlink_to(sys.executable)
     stub = root / "bin/runuser"
     stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\necho "$*" >"$0.arguments"\nshift 8\nexec "$@"\n')
+    stub.write_text('#!/bin/sh\necho "$*" >"$0.arguments"\nshift 7\nexec "$@"\n')
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
 
@@ -377,7 +377,7 @@ def test_the_application_is_asked_in_its_own_environment(run: Any, root: Path) -
     }
     arguments = (root / "bin/runuser.arguments").read_text()
     assert arguments.startswith(
-        f"--user=shop -- env ROOTSTOCK_PURPOSE=WORKER STATIC_ROOT={root}/srv/shop/current/.static "
+        "--user=shop -- env ROOTSTOCK_PURPOSE=WORKER "
         "/usr/local/lib/rootstock/with-env /etc/shop/app.env -- .venv/bin/python -"
     )
 

@@ -112,6 +112,26 @@ def test_a_managed_postgresql_is_asked_for_its_certificate_however_the_url_is_re
     assert {k: v for k, v in found["django_app_environment"].items() if k.startswith("PG")} == environment
 
 
+def test_an_application_reads_the_parts_of_its_database_and_its_directories_by_its_own_names(
+    tmp_path: Path,
+) -> None:
+    draft = Draft().with_(
+        app_database_environment={"host": "DB_HOST", "name": "DB_NAME", "password": "DB_PASSWORD"},
+        app_environment_names={"STATIC_ROOT": "SHOP_STATIC", "MEDIA_ROOT": ["SHOP_MEDIA", "MEDIA_ROOT"]},
+        app_environment={"DB_NAME": "another"},
+        vault_postgresql_password="p/w%".ljust(20, "x"),
+    )
+    names = ("django_app_environment", "django_app_secret_environment")
+    directories = ("django_app_static_root_names", "django_app_media_root_names")
+    (found,) = worked_out(draft, tmp_path, *names, *directories).values()
+    plain, secret = (found[name] for name in names)
+    assert (plain["DB_HOST"], plain["DB_NAME"]) == ("127.0.0.1", "another")
+    assert secret["DB_PASSWORD"] == "p/w%".ljust(20, "x")
+    assert "DB_PASSWORD" not in plain
+    assert "DB_HOST" not in secret
+    assert [found[name] for name in directories] == [["SHOP_STATIC"], ["SHOP_MEDIA", "MEDIA_ROOT"]]
+
+
 @pytest.mark.parametrize(
     ("url", "verified"),
     [

@@ -27,6 +27,18 @@ def environment(file: Path, purpose: str | None = None) -> dict[str, str]:
     return found
 
 
+def test_a_path_of_the_release_is_completed_unless_the_application_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.env").write_text(
+        "ROOTSTOCK_RELEASE__STATIC_ROOT=.static\nROOTSTOCK_RELEASE__OWN=.static\nOWN='/srv/own files'\n"
+    )
+    found = environment(tmp_path / "app.env", "WORKER")
+    assert (found["STATIC_ROOT"], found["OWN"]) == (f"{tmp_path}/.static", "/srv/own files")
+    assert not [name for name in found if "__" in name]
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "app.env"

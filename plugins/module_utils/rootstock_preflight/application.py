@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]+\])?==[A-Za
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"{LABEL}(\.{LABEL})*")
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The variables that give names; no name may be given twice.
+NAMING = ("app_environment_names", "app_database_environment")
+OF_CELERY = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
 MANAGED = {
     "redis": ("app_broker_url", "app_result_url", "app_cache_url"),
     "postgresql": ("app_database_url",),
@@ -171,33 +174,79 @@ def hooks(inventory: Inventory) -> Iterator[Problem]:
                 yield inventory.problem("hook", variable, [host], says, mend)
 
 
-def faults_of_names(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with names that take the place of standard ones, and the way to mend it."""
-    taken: dict[str, str] = {}
-    for standard, given in names.items():
-        aliases = [given] if isinstance(given, str) else given
-        if not isinstance(aliases, list | tuple) or not aliases:
-            mend = f"write {standard}: NAME or {standard}: [NAME, OTHER_NAME]"
-            yield f"{standard} has no name in app_environment_names.", mend
-            continue
-        for alias in aliases:
-            if not isinstance(alias, str) or not ENVIRONMENT_NAME.fullmatch(alias):
-                says = f"{alias}, the name for {standard}, is no name of an environment variable."
-                yield says, "use letters, digits and underscores, and no digit first"
-            elif alias in taken:
-                yield f"{taken[alias]} and {standard} would both be {alias}.", "give each its own name"
-            else:
-                taken[alias] = standard
+def aliases_of(given: Any) -> list[Any]:
+    """Return the names that take the place of one: a name stands for a list of it."""
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def faults_of_names(inventory: Inventory, host: Host) -> Iterator[tuple[str, str, str]]:
+    """Yield the variable that gives a bad name, what is wrong with the name, and the way to fix it."""
+    names = host.get("app_environment_names") or {}
+    # What no name is given for keeps its own.
+    standard = inventory.catalogue.options["app_environment_names"]["options"]
+    taken = {name: name for name in standard if name not in names}
+    for variable in NAMING:
+        for part, given in (host.get(variable) or {}).items():
+            aliases = aliases_of(given)
+            if not aliases or not all(aliases):
+                yield (
+                    variable,
+                    f"{part} has no name in {variable}.",
+                    f"write {part}: NAME or {part}: [NAME, OTHER_NAME]",
+                )
+                continue
+            for alias in aliases:
+                if not isinstance(alias, str) or not ENVIRONMENT_NAME.fullmatch(alias):
+                    says = f"{alias}, the name for {part}, is no name of an environment variable."
+                    yield variable, says, "use letters, digits and underscores, and no digit first"
+                elif alias not in taken:
+                    taken[alias] = part
+                elif not is_cache_beside_celery({taken[alias], part}):
+                    mend = "give each its own name"
+                    if {taken[alias], part} == set(OF_CELERY):
+                        mend = f"leave {part} out of {variable}: Celery itself reads it, before the settings"
+                    yield variable, f"{taken[alias]} and {part} would both be {alias}.", mend
+
+
+def is_cache_beside_celery(standard: set[str]) -> bool:
+    """Whether two standard names are the cache's and one of Celery's."""
+    return "CACHE_URL" in standard and bool(standard & set(OF_CELERY))
 
 
 def environment_names(inventory: Inventory) -> Iterator[Problem]:
     """Refuse names that no environment has, and two values under one name."""
-    variable = "app_environment_names"
     # The role would refuse the environment that these names are part of.
     covers = ("app_environment", "app_secret_environment")
     for host in inventory.of_apps():
-        for says, mend in faults_of_names(host.get(variable) or {}):
+        for variable, says, mend in faults_of_names(inventory, host):
             yield inventory.problem("environment-names", variable, [host], says, mend, covers=covers)
+
+
+def cache_name(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse one name for the addresses of cache and broker: clearing the cache would delete tasks."""
+    variable = "app_environment_names"
+    for host in inventory.of_apps():
+        names = {standard: aliases_of(given) for standard, given in (host.get(variable) or {}).items()}
+        every = {name: names.get(name, [name]) for name in ("CACHE_URL", *OF_CELERY)}
+        shared = [name for name in OF_CELERY if set(every[name]) & set(every["CACHE_URL"])]
+        if not shared:
+            continue
+        alias = next(alias for alias in every["CACHE_URL"] if alias in every[shared[0]])
+        # Celery itself reads these two names, and before its settings.
+        kept = names | {"CACHE_URL": every["CACHE_URL"]}
+        for name in shared:
+            kept[name] = [one for one in every[name] if one not in every["CACHE_URL"] and one != name]
+        line = ", ".join(
+            f"{standard}: {given[0] if len(given) == 1 else '[' + ', '.join(map(str, given)) + ']'}"
+            for standard, given in kept.items()
+            if given
+        )
+        says = (
+            f"{alias} would be the address of the cache (CACHE_URL) and of {' and '.join(shared)}: Redis refuses"
+            " to clear a cache there, where tasks are. Celery itself reads CELERY_BROKER_URL and"
+            " CELERY_RESULT_BACKEND, before the settings."
+        )
+        yield inventory.problem("cache-name", variable, [host], says, f"{variable}: {{{line}}}")
 
 
 RULES_OF_APPLICATIONS = (
@@ -211,4 +260,5 @@ RULES_OF_APPLICATIONS = (
     domains,
     hooks,
     environment_names,
+    cache_name,
 )
