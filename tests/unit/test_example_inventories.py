@@ -41,7 +41,8 @@ def test_preflight_takes_it_once_it_has_secrets(name: str, tmp_path: Path) -> No
 def test_single_is_what_the_playbook_makes(tmp_path: Path) -> None:
     (tmp_path / "sample_app").mkdir()
     shutil.copytree(PROJECT / "sample_app/shop", tmp_path / "sample_app/shop")
-    shutil.copy(PROJECT / "sample_app/manage.py", tmp_path / "sample_app")
+    for name in ("manage.py", "requirements.txt"):
+        shutil.copy(PROJECT / "sample_app" / name, tmp_path / "sample_app")
     (tmp_path / "inventories").mkdir()
     inventory = inventory_at(tmp_path / "inventories/single")
     given = SINGLE | {"inventory_name": "single", "inventory_directory": str(inventory.path)}

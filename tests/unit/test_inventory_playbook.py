@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,23 +14,33 @@ from inventory_runs import SECRETS, Inventory, changes, inventory_at, passed, re
 from repository import PROJECT
 
 FILES = {"hosts.yml", "group_vars/all/main.yml", "group_vars/all/vault.yml"}
-GIVEN = {
+# What the sample application needs besides.
+ENVIRONMENT = {"CRM_URL": "https://crm.example.net", "PAYMENT_GATEWAY_URL": "https://pay.example.net"}
+GIVEN: dict[str, Any] = {
     "inventory_hosts": "10.0.0.1",
     "inventory_user": "admin",
     "app_name": "shop",
     "app_domain": "shop.example.net",
     "app_source": str(PROJECT / "sample_app"),
+    "app_environment": ENVIRONMENT,
 }
 
 
-def generate(inventory: Inventory, **values: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(autouse=True)
+def nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository and an index that cannot be reached, at once."""
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+def generate(inventory: Inventory, **values: Any) -> subprocess.CompletedProcess[str]:
     given = {"inventory_name": "production", "inventory_directory": str(inventory.path)} | values
     # As JSON, because a value may have blanks.
     extra = ("--extra-vars", json.dumps(given))
     return inventory.run("ansible-playbook", "-i", "localhost,", "playbooks/inventory.yml", *extra)
 
 
-def made(base: Path, **values: str) -> tuple[Inventory, str]:
+def made(base: Path, **values: Any) -> tuple[Inventory, str]:
     """Return an inventory and what making it said."""
     inventory = inventory_at(base / "production")
     return inventory, passed(generate(inventory, **values))
@@ -167,12 +179,51 @@ def test_preflight_refuses_what_is_marked_and_names_it(marked: tuple[Inventory, 
     assert "CHANGE_ME" in message
 
 
+def test_what_is_read_is_written_and_said(tmp_path: Path) -> None:
+    """An application with names of its own, of which preflight asks for nothing more."""
+    code = tmp_path / "code"
+    shutil.copytree(PROJECT / "tests/apps/guestbook/backend", code / "backend")
+    inventory, said = made(tmp_path, **GIVEN | {"app_source": str(code), "app_environment": {"A": "b"}})
+    values = inventory.load("group_vars/all/main.yml")
+    assert values["app_source"] == str(code / "backend")
+    assert values["app_environment_names"]["DATABASE_URL"] == "GUESTBOOK_DB"
+    assert values["django_app_readiness_path"] == "/health/"
+    assert values["app_environment"] == {"A": "b"}
+    found, guessed = said.index("Found:"), said.index("Guessed:")
+    assert found < said.index("app_settings_module guestbook.settings (guestbook/wsgi.py)") < guessed
+    assert guessed < said.index("django_app_readiness_path is /health/, by its name")
+    passed(inventory.preflight())
+
+
+def test_what_the_settings_need_is_left_to_be_set(tmp_path: Path) -> None:
+    code = tmp_path / "code/shop"
+    code.mkdir(parents=True)
+    (code / "settings.py").write_text(
+        "import os\nINSTALLED_APPS = []\nPLACE = os.environ['PLACE']\nTOKEN = os.environ['API_TOKEN']\n"
+    )
+    inventory, said = made(tmp_path, **GIVEN | {"app_source": str(code.parent), "app_environment": {}})
+    assert inventory.load("group_vars/all/main.yml")["app_environment"] == {"PLACE": "CHANGE_ME"}
+    left = said.partition("Left to set:")[2]
+    assert "group_vars/all/main.yml: PLACE: CHANGE_ME" in left
+    assert "group_vars/all/main.yml: #   API_TOKEN: CHANGE_ME" in left
+    assert "Not found:" in said
+    assert "an application of Celery: app_celery_application" in said
+
+
 def test_code_from_git_needs_a_ref(tmp_path: Path) -> None:
     git = {"app_source": "https://git.example.net/team/shop.git", "app_settings_module": "shop.settings"}
     inventory, _ = made(tmp_path, **GIVEN | git)
     values = inventory.load("group_vars/all/main.yml")
     assert (values["app_source"], values["app_source_ref"]) == (git["app_source"], "CHANGE_ME")
     assert (values["app_wsgi_module"], values["app_celery_application"]) == ("shop.wsgi", "shop")
+
+
+def test_of_a_package_that_cannot_be_reached_celery_is_left_to_be_set(tmp_path: Path) -> None:
+    package = {"app_source": "shop-app==1.2", "app_settings_module": "shop.settings"}
+    inventory, said = made(tmp_path, **GIVEN | package)
+    values = inventory.load("group_vars/all/main.yml")
+    assert (values["app_wsgi_module"], values["app_celery_application"]) == ("shop.wsgi", "CHANGE_ME")
+    assert "the code, so nothing was read in it: pip says: " in said
 
 
 @pytest.mark.parametrize(

@@ -242,9 +242,9 @@ def cache_name(inventory: Inventory) -> Iterator[Problem]:
             if given
         )
         says = (
-            f"{alias} would be the address of the cache (CACHE_URL) and of {' and '.join(shared)}: Redis refuses"
-            " to clear a cache there, where tasks are. Celery itself reads CELERY_BROKER_URL and"
-            " CELERY_RESULT_BACKEND, before the settings."
+            f"{alias} would be the address of the cache (CACHE_URL) and of {' and '.join(shared)}:"
+            " Redis refuses to clear a cache there, where tasks are. Celery itself reads CELERY_BROKER_URL"
+            " and CELERY_RESULT_BACKEND, before the settings."
         )
         yield inventory.problem("cache-name", variable, [host], says, f"{variable}: {{{line}}}")
 
