@@ -526,6 +526,17 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("django_app", "app_environment", "one", single(app_environment={"A B": "c"})),
     ("django_app", "django_app_readiness_path", "one", single(django_app_readiness_path="readyz")),
     ("django_app", "django_app_smoke_paths", "one", single(django_app_smoke_paths=["/", "shop"])),
+    *(
+        ("celery-settings", "celery_settings", "one", single(celery_settings=settings))
+        for settings in (
+            {"broker_url": "redis://redis.example.net/0"},
+            {"CELERY_RESULT_BACKEND": "redis://redis.example.net/1"},
+            {"worker_concurrency": 4},
+            {"task_always_eager": True},
+            {"task_routes": {"a.*": "default"}, "broker_transport_options": {"password": "kept-to-myself"}},
+            {"broker_failover": [{"at": "redis://:kept-to-myself@redis.example.net/0"}]},
+        )
+    ),
     (
         "django_app",
         "app_extra_programs",
@@ -573,6 +584,13 @@ def fleet_without_password() -> Draft:
 
 
 GOOD: dict[str, Made] = {
+    "settings of Celery": single(
+        celery_settings={
+            "task_acks_late": True,
+            "task_routes": {"shop.tasks.*": {"queue": "default", "routing_key": "token.#"}},
+            "broker_transport_options": {"visibility_timeout": 3600, "global_keyprefix": "shop:"},
+        }
+    ),
     "single": single(),
     "fleet": lambda _: fleet(),
     "several Redis": lambda _: several_redis(),

@@ -9,6 +9,7 @@ import configparser
 import http.client
 import json
 import os
+import re
 import shlex
 import socket
 import ssl
@@ -34,6 +35,8 @@ ANSWER_SECONDS = 10.0
 APPLICATION_SECONDS = 60
 ERROR_CHARACTERS = 200
 TIMER_PROPERTIES = ("ActiveState", "Result", "ExecMainExitTimestamp")
+# What the application's programs have loaded of role celery.
+PACKAGE = re.compile(r"/usr/local/lib/rootstock/python/[0-9a-f]+")
 # http://supervisord.org/subprocess.html#process-states: STOPPED, EXITED, FATAL
 ENDED = {0, 100, 200}
 
@@ -279,13 +282,24 @@ def disks() -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def application(asked: Asked, pools: Mapping[str, list[str]], script: str) -> dict[str, Any]:
+def package_of(files: Iterable[Path]) -> str:
+    """The directory of the package that programs in some Supervisor files load; empty if there is none."""
+    found = PACKAGE.search("\n".join(map(read, files)))
+    return found[0] if found else ""
+
+
+def application(
+    asked: Asked, pools: Mapping[str, list[str]], script: str, package: str = ""
+) -> dict[str, Any]:
     """What the script prints, part by part; the part `run` says that it did not come to its end."""
     app = asked["app"]
     command = ["timeout", "--kill-after=5", str(APPLICATION_SECONDS), "runuser", f"--user={app}", "--"]
     # Of the users of Redis the worker's may ask what is asked.
     command += ["env", "ROOTSTOCK_PURPOSE=WORKER"]
-    command += ["/usr/local/lib/rootstock/with-env", f"/etc/{app}/app.env", "--", ".venv/bin/python", "-"]
+    # Celery's settings by the inventory are for this one, too.
+    launcher = ["-m", "rootstock_worker.run", "python"] if package else []
+    command += [f"PYTHONPATH={package}", "/usr/local/lib/rootstock/with-env", f"/etc/{app}/app.env", "--"]
+    command += [".venv/bin/python", *launcher, "-"]
     # Of libpq, which would otherwise wait for a silent server as long as TCP does.
     environment = os.environ | {"PGCONNECT_TIMEOUT": str(round(CONNECT_SECONDS))}
     try:
@@ -318,9 +332,10 @@ def look(asked: Asked, script: str, now: float) -> dict[str, Any]:
     root, supervisor = SRV / app, ETC / "supervisor"
     single = supervisor / f"conf.d/{app}-single.conf"
     generation = read(root / "generation")
+    live = [supervisor / part / f"{app}.{generation}.conf" for part in ("conf.d", "rootstock")]
     pools = {
         option(command, "hostname").partition("@")[0]: option(command, "queues").split(",")
-        for command in programs_of([supervisor / f"conf.d/{app}.{generation}.conf"]).values()
+        for command in programs_of(live[:1]).values()
         if option(command, "queues")
     }
     named = programs_of([*supervisor.glob(f"conf.d/{app}.*.conf"), single])
@@ -350,7 +365,7 @@ def look(asked: Asked, script: str, now: float) -> dict[str, Any]:
         "timers": timers(app, now),
         "disks": disks(),
         "member": member_problem() if asked["member"] else None,
-        "application": application(asked, pools, script) if generation else {},
+        "application": application(asked, pools, script, package_of(live)) if generation else {},
     }
 
 

@@ -146,7 +146,7 @@ def test_beat_killed_that_nobody_starts_again(trial: Trial) -> None:
 @pytest.mark.row("4")
 @pytest.mark.control("beat without rootstock_worker")
 def test_beat_killed_as_celery_is_alone(trial: Trial) -> None:
-    with program_settings(trial.stack, [BEAT], "s/python -m rootstock_worker.sent_at celery/celery/"):
+    with program_settings(trial.stack, [BEAT], "s/[^ ]*python -m rootstock_worker.run //"):
         beat_killed(trial)
 
 

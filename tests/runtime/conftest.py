@@ -187,13 +187,14 @@ class Worker:
         self.stage, self.name = stage, name
         self.log = stage.directory / f"{name}-{len(stage.workers)}.log"
         self.heartbeat_file = stage.directory / f"{name}.heartbeat"
-        command = ["-A", "victim", "worker", "-Q", queues, "-O", "fair", "--without-mingle"]
+        command = ["rootstock_worker.run", "celery"] if hardened else ["celery"]
+        command += ["-A", "victim", "worker", "-Q", queues, "-O", "fair", "--without-mingle"]
         command += ["--loglevel", "INFO", "--hostname", f"{name}@test", "--concurrency", str(concurrency)]
         command += ["-I", "rootstock_worker.install"] if hardened else []
         command += ["-E"] if events else []
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery", *command],
+                [sys.executable, "-m", *command],
                 env=stage.environment
                 | {
                     "VICTIM_BROKER": stage.server.url(f"{stage.users}-worker"),

@@ -19,7 +19,7 @@ class Beat:
         self.log = stage.directory / "beat.log"
         self.schedule = stage.directory / "schedule" / "file"
         self.schedule.parent.mkdir()
-        launcher = ["-m", "rootstock_worker.sent_at", "celery"] if hardened else ["-m", "celery"]
+        launcher = ["-m", "rootstock_worker.run", "celery"] if hardened else ["-m", "celery"]
         options = ["beat", f"--schedule={self.schedule}", "--pidfile=", "--loglevel=INFO"]
         self.command = [sys.executable, *launcher, "-A", "victim", *options]
         self.environment = stage.environment | {

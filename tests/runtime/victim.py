@@ -11,7 +11,6 @@ from kombu import Queue
 
 SETTINGS = {
     "broker_url": os.environ["VICTIM_BROKER"],
-    "task_acks_late": True,
     "task_default_queue": "one",
     "task_queues": [Queue("one"), Queue("two")],
     "task_ignore_result": True,
@@ -34,6 +33,10 @@ SETTINGS = {
         }
     },
 }
+
+# An application that says nothing has Celery's default.
+if os.environ.get("VICTIM_ACKS_LATE", "1"):
+    SETTINGS["task_acks_late"] = True
 
 if seconds := os.environ.get("VICTIM_TICK"):
     SETTINGS["beat_schedule"] = {

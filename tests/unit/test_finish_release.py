@@ -219,33 +219,44 @@ def notes(host: Server) -> list[str]:
 
 def test_commands_run_once_in_their_order(release: Server) -> None:
     commands = ["load 'two words' --all", "sync"]
-    assert release.run(COMMANDS, "shop", "one", "c1", *commands) == commands
+    assert release.run(COMMANDS, "shop", "one", "c1", "", "", *commands) == commands
     assert notes(release) == ["x|manage.py|load|two words|--all", "x|manage.py|sync"]
     assert set((release.root / "users").read_text().splitlines()) == {"as shop"}
-    assert release.run(COMMANDS, "shop", "one", "c1", *commands) == []
+    assert release.run(COMMANDS, "shop", "one", "c1", "", "", *commands) == []
     assert len(notes(release)) == 2
 
 
 def test_another_configuration_or_command_runs_them_again(release: Server) -> None:
-    release.run(COMMANDS, "shop", "one", "c1", "sync")
-    assert release.run(COMMANDS, "shop", "one", "c2", "sync") == ["sync"]
-    assert release.run(COMMANDS, "shop", "one", "c2", "sync", "load") == ["sync", "load"]
+    release.run(COMMANDS, "shop", "one", "c1", "", "", "sync")
+    assert release.run(COMMANDS, "shop", "one", "c2", "", "", "sync") == ["sync"]
+    assert release.run(COMMANDS, "shop", "one", "c2", "", "", "sync", "load") == ["sync", "load"]
 
 
 def test_a_failing_command_says_its_last_lines_and_runs_again(release: Server) -> None:
-    message = release.fails(COMMANDS, "shop", "one", "c1", "sync", "fail now", "later")
+    message = release.fails(COMMANDS, "shop", "one", "c1", "", "", "sync", "fail now", "later")
     assert "one of django_app_commands failed, as user shop:\n  fail now\n" in message
     assert message.endswith("Its last lines:\nit failed\n" + "".join(f"{n}\n" for n in range(19)))
     assert len(notes(release)) == 1
-    assert release.run(COMMANDS, "shop", "one", "c1", "sync", "later") == ["sync", "later"]
+    assert release.run(COMMANDS, "shop", "one", "c1", "", "", "sync", "later") == ["sync", "later"]
 
 
 def test_commands_without_manage_py(release: Server) -> None:
     directory = release.root / "srv/shop/releases/one"
     (directory / "manage.py").unlink()
     release.put("one", {"django/__main__.py": NOTES, "django/__init__.py": ""})
-    release.run(COMMANDS, "shop", "one", "c1", "sync")
+    release.run(COMMANDS, "shop", "one", "c1", "", "", "sync")
     assert notes(release) == [f"x|{directory}/django/__main__.py|sync"]
+
+
+def test_commands_are_started_by_the_launcher(release: Server) -> None:
+    directory = release.root / "srv/shop/releases/one"
+    (directory / "launcher").write_text("import os, sys\nos.environ['SECRET_KEY'] += '+'\n")
+    with (directory / "launcher").open("a") as more:
+        more.write("assert os.environ['LIBRARY'] == '/l'\nos.execv(sys.argv[1], sys.argv[1:])\n")
+    launcher = ".venv/bin/python launcher"
+    command = "load 'two words'"
+    assert release.run(COMMANDS, "shop", "one", "c1", "LIBRARY=/l", launcher, command) == [command]
+    assert notes(release) == ["x+|manage.py|load|two words"]
 
 
 def test_commands_wait_for_those_of_an_interrupted_run(release: Server) -> None:
@@ -254,7 +265,7 @@ def test_commands_wait_for_those_of_an_interrupted_run(release: Server) -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         other.stdout.readline()
-        with release.start(COMMANDS, "shop", "one", "c1", "sync") as process:
+        with release.start(COMMANDS, "shop", "one", "c1", "", "", "sync") as process:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
             assert notes(release) == []

@@ -44,6 +44,18 @@ def test_a_good_inventory_has_no_problem(made: Made, tmp_path: Path) -> None:
     assert problems(made(tmp_path / "files").write(tmp_path / "inventory")) == []
 
 
+def test_a_password_among_the_settings_of_celery_is_not_shown(tmp_path: Path) -> None:
+    settings = {"redis_password": "kept-to-myself", "a": ["redis://:kept-to-myself@redis.example.net/0"]}
+    draft = Draft().with_(celery_settings=settings)
+    found = problems(draft.write(tmp_path / "inventory"))
+    assert [each.says.partition(" ")[0] for each in found] == [
+        "celery_settings.redis_password",
+        "celery_settings.a[0]",
+    ]
+    assert "kept" not in str(found)
+    assert all("app_secret_environment" in each.mend for each in found)
+
+
 @pytest.mark.parametrize(
     ("url", "value"),
     [

@@ -66,7 +66,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(module, "UNITS", tmp_path / "etc/systemd/system")
     monkeypatch.setattr(module, "PLACES", (str(tmp_path), str(tmp_path / "srv"), "/nonexistent"))
     monkeypatch.setattr(module, "HTTPS_ADDRESS", ("127.0.0.1", 1))
-    monkeypatch.setattr(module, "application", lambda asked, pools, script: {"asked": {"value": pools}})
+    monkeypatch.setattr(
+        module, "application", lambda asked, pools, script, package: {"asked": {"value": pools}}
+    )
     return module
 
 
@@ -353,13 +355,14 @@ def run(module: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (release / ".venv/bin/python").symlink_to(sys.executable)
     stub = root / "bin/runuser"
     stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\necho "$*" >"$0.arguments"\nshift 7\nexec "$@"\n')
+    stub.write_text('#!/bin/sh\necho "$*" >"$0.arguments"\nshift 8\nexec "$@"\n')
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
 
-    def run(script: str, seconds: float = 60) -> dict[str, Any]:
+    def run(script: str, seconds: float = 60, package: str = "") -> dict[str, Any]:
         monkeypatch.setattr(whole, "APPLICATION_SECONDS", seconds)
-        answers: dict[str, Any] = whole.application(ASKED, {"default.aaaaaaaa": ["default"]}, script)
+        pools = {"default.aaaaaaaa": ["default"]}
+        answers: dict[str, Any] = whole.application(ASKED, pools, script, package)
         return answers
 
     return run
@@ -378,8 +381,21 @@ def test_the_application_is_asked_in_its_own_environment(run: Any, root: Path) -
     arguments = (root / "bin/runuser.arguments").read_text()
     assert arguments.startswith(
         "--user=shop -- env ROOTSTOCK_PURPOSE=WORKER "
-        "/usr/local/lib/rootstock/with-env /etc/shop/app.env -- .venv/bin/python -"
+        "PYTHONPATH= /usr/local/lib/rootstock/with-env /etc/shop/app.env -- .venv/bin/python -"
     )
+
+
+def test_it_is_asked_with_the_package_of_its_live_programs(module: Any, run: Any, root: Path) -> None:
+    files = [root / "etc/supervisor/conf.d/shop.bbbbbbbb.conf", root / "none.conf"]
+    assert module.package_of(files) == ""
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    files[0].write_text("[program:x]\nenvironment=A=1,PYTHONPATH=/usr/local/lib/rootstock/python/0a1b2c\n")
+    package = module.package_of(files)
+    assert package == "/usr/local/lib/rootstock/python/0a1b2c"
+    run("", package=package)
+    arguments = (root / "bin/runuser.arguments").read_text()
+    assert f"PYTHONPATH={package} /usr/local/lib/rootstock/with-env" in arguments
+    assert "-- .venv/bin/python -m rootstock_worker.run python - shop" in arguments
 
 
 def test_what_was_found_before_a_part_that_hangs_is_kept(run: Any) -> None:

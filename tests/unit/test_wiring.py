@@ -168,6 +168,16 @@ def test_redis_on_the_same_server_needs_none(tmp_path: Path) -> None:
     assert not found["redis_tls_enabled"]
 
 
+def test_settings_of_celery_are_in_the_environment_where_there_are_any(tmp_path: Path) -> None:
+    settings = {"task_acks_late": True, "broker_transport_options": {"visibility_timeout": 60}}
+    given = Draft().with_(celery_settings=settings)
+    found = worked_out(given, tmp_path / "given", "django_app_environment")["one"]["django_app_environment"]
+    assert json.loads(found["ROOTSTOCK_CELERY_SETTINGS"]) == settings
+    for name, draft in (("none", Draft()), ("empty", Draft().with_(celery_settings={}))):
+        found = worked_out(draft, tmp_path / name, "django_app_environment")["one"]["django_app_environment"]
+        assert "ROOTSTOCK_CELERY_SETTINGS" not in found
+
+
 def test_of_several_redis_each_is_everybodys(tmp_path: Path) -> None:
     names = (
         "redis_sentinel_members",

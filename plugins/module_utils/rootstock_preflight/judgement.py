@@ -8,6 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from .application import RULES_OF_APPLICATIONS
+from .celery_settings import RULES_OF_CELERY
 from .credentials import RULES_OF_CREDENTIALS
 from .edges import RULES_OF_EDGES
 from .model import Inventory
@@ -22,6 +23,7 @@ Rule = Callable[[Inventory], Iterable[Problem]]
 RULES_OF_VARIABLES: tuple[Rule, ...] = (unknown, marked, failed, typed)
 RULES_BETWEEN_VARIABLES: tuple[Rule, ...] = (
     *RULES_OF_APPLICATIONS,
+    *RULES_OF_CELERY,
     *RULES_OF_CREDENTIALS,
     *RULES_OF_STORES,
     *RULES_OF_PLACES,

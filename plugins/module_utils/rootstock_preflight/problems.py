@@ -24,6 +24,7 @@ RULES = {
     "hook": "A hook is the absolute path of a file.",
     "environment-names": "`app_environment_names`, `app_database_environment`: names, none of them twice.",
     "cache-name": "No environment variable is the address of the cache and of Celery's broker or results.",
+    "celery-settings": "`celery_settings` has no secret, and nothing that another variable sets.",
     "secret-missing": "Every secret that is needed is set.",
     "secret-example": "No secret is an example's.",
     "secret-length": "A secret has at least 16 characters.",

@@ -10,7 +10,6 @@ from rootstock_worker import (
     heartbeat,
     publishing,
     results,
-    sent_at,
 )
 
 for module in (
@@ -23,6 +22,5 @@ for module in (
     heartbeat,
     publishing,
     results,
-    sent_at,
 ):
     module.install()
