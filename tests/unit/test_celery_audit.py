@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 
 import application
 from repository import PROJECT
 
 SOURCE = PROJECT / "roles/celery/files/celery_audit.py"
+#: How the settings begin that the inventory lacks.
+BLOCK = "Fix of all settings above"
 PASSWORD = "s3cret/of#redis"
 EXPECTED: dict[str, Any] = {
     "queues": ["critical", "default", "low-priority"],
@@ -62,9 +65,31 @@ def run(
 def audit(
     directory: Path, name: str = "project", environment: dict[str, str] | None = None, **expected: object
 ) -> tuple[int, list[str]]:
-    """Return the exit status and the lines on stderr."""
+    """Return the exit status and the lines on stderr that say what is wrong."""
     done = run(directory, name, environment, **expected)
-    return done.returncode, done.stderr.splitlines()
+    return done.returncode, done.stderr.partition(BLOCK)[0].splitlines()
+
+
+def given(
+    directory: Path, settings: dict[str, Any], **expected: object
+) -> "subprocess.CompletedProcess[str]":
+    """Run the audit with celery_settings, as the role does."""
+    return subprocess.run(
+        [
+            *(application.python(), "-m", "rootstock_worker.run", "python", "-"),
+            *("project", json.dumps(EXPECTED | expected)),
+        ],
+        input=SOURCE.read_text(),
+        cwd=directory,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SOURCE.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "ROOTSTOCK_CELERY_SETTINGS": json.dumps(settings),
+        },
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -144,8 +169,7 @@ CASES: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "the default queue": (
         'app.conf.task_default_queue = "celery"',
-        [("default-queue", "task_default_queue (CELERY_TASK_DEFAULT_QUEUE) is 'celery': no worker pool"),
-         ("routes", "the tasks project.work go to 'celery'")],
+        [("default-queue", "task_default_queue (CELERY_TASK_DEFAULT_QUEUE) is 'celery': no worker pool")],
     ),
     "a declared queue": (
         'from kombu import Queue\napp.conf.task_queues = [Queue("default"), Queue("mail")]',
@@ -257,6 +281,7 @@ def test_a_broken_rule_is_reported(write: Any, case: str) -> None:
     assert [line.partition(":")[0] for line in lines] == [rule for rule, _ in wanted]
     for line, (_, part) in zip(lines, wanted, strict=True):
         assert part in line
+        assert ". Fix: " in line
         assert "pw" not in line
 
 
@@ -290,10 +315,17 @@ def test_all_problems_are_reported_at_once_and_each_can_be_waived(write: Any) ->
     assert audit(write(code), waived=rules) == (0, [])
 
 
+def test_tasks_without_a_route_are_named_where_their_default_queue_is_not(write: Any) -> None:
+    _, (line,) = audit(write("app.conf.task_default_queue = 'celery'"), waived=["default-queue"])
+    assert "the tasks project.work go to 'celery'" in line
+
+
 def test_a_rule_that_does_not_exist_cannot_be_waived(write: Any) -> None:
     status, (line,) = audit(write(), waived=["routes", "ack-late"])
     assert status == 1
-    assert line.startswith("waived: celery_audit_waived has 'ack-late', which is no rule; there are broker, ")
+    assert line.startswith(
+        "waived: celery_audit_waived has 'ack-late', which is no rule; there are versions, "
+    )
 
 
 @pytest.mark.parametrize("url", [f"redis://:{PASSWORD}@127.0.0.1/1", f"redis://{PASSWORD}@127.0.0.1/1"])
@@ -332,6 +364,144 @@ def test_an_application_that_is_not_there(tmp_path: Path) -> None:
     status, lines = audit(tmp_path, "nothing")
     assert status == 1
     assert lines[-1] == "ModuleNotFoundError: No module named 'nothing'"
+
+
+# --- What the inventory lacks
+
+LACKING = """
+app.conf.update(
+    task_default_queue="celery", task_acks_late=False, result_backend_always_retry=False,
+    task_serializer="pickle", accept_content=["json", "pickle"],
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    broker_transport_options={"socket_timeout": 5},
+    result_backend_transport_options={"visibility_timeout": 60},
+)
+"""
+
+
+def test_each_line_says_what_to_paste_and_what_is_lost_without(write: Any) -> None:
+    _, lines = audit(write("app.conf.task_acks_late = False"))
+    (line,) = lines
+    assert line.endswith(
+        " Fix: write celery_settings: {task_acks_late: true} into the inventory. With celery_audit_waived: "
+        "[acks-late] instead, a worker that dies or is stopped loses the tasks that it has begun."
+    )
+
+
+def test_all_that_is_missing_is_one_block_and_pasting_it_is_enough(write: Any) -> None:
+    directory = write(LACKING)
+    done = run(directory, visibility_timeout=7200, key_prefix="shop:")
+    assert done.returncode == 1
+    inventory = yaml.safe_load(done.stderr.partition(BLOCK)[2].partition("\n")[2])
+    options = {"visibility_timeout": 7200, "global_keyprefix": "shop:"}
+    assert inventory == {
+        "celery_settings": {
+            "task_default_queue": "default",
+            "task_acks_late": True,
+            "result_backend_always_retry": True,
+            "task_serializer": "json",
+            "accept_content": ["json"],
+            "worker_cancel_long_running_tasks_on_connection_loss": False,
+            "broker_transport_options": options,
+            "result_backend_transport_options": options,
+        }
+    }
+    done = given(directory, inventory["celery_settings"], visibility_timeout=7200, key_prefix="shop:")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_block_has_what_the_inventory_has_already(write: Any) -> None:
+    has = {
+        "result_expires": 60,
+        "broker_transport_options": {"max_retries": 3},
+        "CELERY_TASK_IGNORE_RESULT": True,
+        "tusk_aks_lite": 1,
+    }
+    done = given(write("app.conf.task_acks_late = False"), has, visibility_timeout=1800, time_limit_margin=0)
+    inventory = yaml.safe_load(done.stderr.partition(BLOCK)[2].partition("\n")[2])
+    assert inventory["celery_settings"] == {
+        "result_expires": 60,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "broker_transport_options": {"max_retries": 3, "visibility_timeout": 1800},
+        "result_backend_transport_options": {"visibility_timeout": 1800},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        (
+            "CELERY_TASK_ACKS_LATE",
+            True,
+            "its name is task_acks_late. Fix: write celery_settings: {task_acks_late: ",
+        ),
+        (
+            "CELERY_ACKS_LATE",
+            True,
+            "its name is task_acks_late. Fix: write celery_settings: {task_acks_late: true}",
+        ),
+        (
+            "Task_Acks_Late",
+            True,
+            "its name is task_acks_late. Fix: write celery_settings: {task_acks_late: true}",
+        ),
+        ("task_ack_late", True, "it would have no effect. Fix: write task_acks_late or "),
+        ("nothing_like_it", 1, "it would have no effect. Fix: remove nothing_like_it."),
+        (
+            "task_acks_late",
+            "yes",
+            'task_acks_late is "yes": it is text, and must be true or false. Fix: write',
+        ),
+        ("result_expires", "1h", 'result_expires is "1h": it is text, and must be a number. Fix: write'),
+    ],
+)
+def test_settings_that_celery_does_not_have_are_refused(
+    write: Any, name: str, value: object, line: str
+) -> None:
+    done = given(write(), {name: value})
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[0]
+    assert said.startswith("settings: celery_settings")
+    assert line in said
+
+
+def test_settings_that_celery_has_pass(write: Any) -> None:
+    settings = {"broker_use_ssl": False, "result_expires": 60, "beat_scheduler": "a:B", "task_routes": {}}
+    done = given(write(), settings)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("celery", "kombu", "said", "noted"),
+    [
+        ("5.2.7", "5.2.4", True, False),
+        ("4.4.7", "4.6.11", True, False),
+        ("5.3.0", "5.3.1", False, False),
+        ("5.7.9", "5.7.0", False, False),
+        ("5.8.0rc1", "5.7.0", False, True),
+        ("5.7.0", "5.8.0", False, True),
+        ("6.0.0", "6.0.0", False, True),
+    ],
+)
+def test_versions_are_told(write: Any, celery: str, kombu: str, said: bool, noted: bool) -> None:
+    """Of what is installed the metadata say it, so the version of another one can be pretended."""
+    directory = write()
+    for name, number in (("celery", celery), ("kombu", kombu)):
+        (directory / f"{name}-{number}.dist-info").mkdir()
+        (directory / f"{name}-{number}.dist-info/METADATA").write_text(f"Name: {name}\nVersion: {number}\n")
+    done = run(directory)
+    assert done.returncode == (1 if said else 0)
+    if said:
+        assert done.stderr.startswith(f"versions: the release has celery {celery}, kombu {kombu}, redis ")
+        assert "workers need celery 5.3 to 5.7. Fix: require celery[redis]>=5.3 in" in done.stderr
+    if noted:
+        assert done.stdout.startswith(
+            f"Not tried: versions: the release has celery {celery}, kombu {kombu}, "
+        )
+    else:
+        assert done.stdout == ""
+    assert run(directory, waived=["versions"]).stdout == ""
 
 
 FORBIDDEN = "-NOPERM this user has no permissions to run the command\r\n"

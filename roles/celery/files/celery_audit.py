@@ -2,12 +2,15 @@
 
 Runs in the application's environment, virtual environment and release directory. Arguments: the Celery
 application; a JSON object (see Expected). Exit status 1 if a rule is broken or the application cannot be
-loaded, with one line for each problem on stderr. What a service does not tell is a line on stdout that begins
-with "Not seen: ". Passwords in URLs are masked.
+loaded, with one line for each problem on stderr, and then the settings that the inventory lacks. What a
+service does not tell is a line on stdout that begins with "Not seen: ", a version that the tests do not know
+one with "Not tried: ". Passwords in URLs are masked.
 """
 
+import difflib
 import functools
 import json
+import os
 import re
 import ssl
 import sys
@@ -15,9 +18,11 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any, NotRequired, TypedDict
 from urllib.parse import parse_qs, urlsplit
 
+from celery.app.defaults import _TO_NEW_KEY, DEFAULTS, NAMESPACES, flatten
 from celery.app.routes import MapRoute
 from celery.app.utils import find_app
 from kombu.exceptions import OperationalError
@@ -32,6 +37,11 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 #: Whoever can write to the broker could run code in a worker that accepts one of these.
 UNSAFE_CONTENT = {"pickle", "application/x-python-serialize", "yaml", "application/x-yaml"}
 
+
+#: The first and the last version of Celery and of kombu that the tests run.
+FIRST_TRIED, LAST_TRIED = (5, 3), (5, 7)
+#: A JSON object in the environment; rootstock_worker.settings has applied it.
+GIVEN_VARIABLE = "ROOTSTOCK_CELERY_SETTINGS"
 
 #: What INFO calls a setting, and what CONFIG calls it. A service often forbids the second, some both.
 SETTINGS = {"maxmemory_policy": "maxmemory-policy", "aof_enabled": "appendonly"}
@@ -76,6 +86,124 @@ def listing(names: Iterable[str]) -> str:
     return ", ".join(found[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
+# --- What is found
+
+
+def flow(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {flow(item)}" for name, item in value.items()) + "}"
+    return json.dumps(value)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem, or with a note ("Not seen") something that is only said."""
+
+    says: str
+    #: What to type; for settings that lines of the inventory set it may be empty.
+    fix: str = ""
+    #: What celery_settings lacks.
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    #: What is lost if the rule is waived; empty where that is no choice.
+    waived: str = ""
+    note: str = ""
+
+    def line(self, rule: str) -> str:
+        """Return it as a line."""
+        paste = f"write celery_settings: {flow(self.settings)} into the inventory" if self.settings else ""
+        text = f"{self.note}: " * bool(self.note) + f"{rule}: {self.says}."
+        if fix := "; or ".join(filter(None, [paste, self.fix])):
+            text += f" Fix: {fix}."
+        if self.waived:
+            text += f" With celery_audit_waived: [{rule}] instead, {self.waived}."
+        return text
+
+
+def given() -> dict[str, Any]:
+    """Return celery_settings of the inventory."""
+    found: dict[str, Any] = json.loads(os.environ.get(GIVEN_VARIABLE) or "{}")
+    return found
+
+
+def together(settings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return settings as one dictionary; options of the same transport are one."""
+    found: dict[str, Any] = {}
+    for each in settings:
+        for name, value in each.items():
+            if isinstance(value, Mapping) and isinstance(found.get(name), Mapping):
+                found[name] = {**found[name], **value}
+            else:
+                found[name] = value
+    return found
+
+
+def block(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that set celery_settings in the inventory."""
+    yield "celery_settings:"
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield f"  {name}:"
+            yield from (f"    {key}: {flow(item)}" for key, item in value.items())
+        else:
+            yield f"  {name}: {flow(value)}"
+
+
+# --- Versions and the inventory's settings
+
+
+def series(package: str) -> tuple[int, ...]:
+    """Return the first two numbers of a package's version."""
+    return tuple(map(int, re.findall(r"\d+", version(package))[:2]))
+
+
+def versions(_: Any, __: Expected) -> Iterator[Finding]:
+    tried = f"{'.'.join(map(str, FIRST_TRIED))} to {'.'.join(map(str, LAST_TRIED))}"
+    has = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis"))
+    if series("celery") < FIRST_TRIED:
+        yield Finding(
+            f"the release has {has}: Rootstock's workers need celery {tried}",
+            "require celery[redis]>=5.3 in the application's requirements",
+        )
+    elif max(series("celery"), series("kombu")) > LAST_TRIED:
+        yield Finding(
+            f"the release has {has}: Rootstock's tests run celery and kombu {tried}", note="Not tried"
+        )
+
+
+def unknown(name: str, value: Any) -> Finding:
+    """Return that Celery has no such setting, and what may be meant: another spelling, or a similar name."""
+    says = f"celery_settings has {name}, and Celery {version('celery')} has no such setting"
+    bare = name.lower().removeprefix("celery_")
+    for spelling in (_TO_NEW_KEY.get(name), name.lower(), bare):
+        if spelling in DEFAULTS:
+            return Finding(f"{says}: its name is {spelling}", settings={spelling: value})
+    similar = difflib.get_close_matches(bare, DEFAULTS, n=3, cutoff=0.7)
+    instead = f"write {' or '.join(similar)} instead" if similar else f"remove {name}"
+    return Finding(f"{says}: it would have no effect", instead)
+
+
+def wrong_settings() -> Iterator[tuple[str, Finding]]:
+    """Yield what is wrong with celery_settings, by name."""
+    kinds = {name: option.type for name, option in flatten(NAMESPACES)}
+    for name, value in given().items():
+        if name not in DEFAULTS:
+            yield name, unknown(name, value)
+        elif isinstance(value, str) and kinds[name] in ("bool", "int", "float"):
+            wanted = "true or false" if kinds[name] == "bool" else "a number"
+            yield (
+                name,
+                Finding(
+                    f"celery_settings.{name} is {flow(value)}: it is text, and must be {wanted}",
+                    f"write {name}: {'true' if kinds[name] == 'bool' else 10} without quotes",
+                ),
+            )
+
+
+def settings(_: Any, __: Expected) -> Iterator[Finding]:
+    yield from (finding for _, finding in wrong_settings())
+
+
 # --- Broker and results
 
 
@@ -103,17 +231,26 @@ def differences(url: str, expected: Address) -> list[str]:
     return found
 
 
-def wrong_address(name: str, url: str, expected: Address) -> Iterator[str]:
+def environment_name(name: str) -> str:
+    """Return how the application gets the address that a setting needs."""
+    standard = "CELERY_RESULT_BACKEND" if name == "result_backend" else "CELERY_BROKER_URL"
+    return (
+        f"write app_environment_names: {{{standard}: NAME}} into the inventory, with the NAME by which the "
+        "application's settings read it from the environment"
+    )
+
+
+def wrong_address(name: str, url: str, expected: Address) -> Iterator[Finding]:
     """Yield a problem for each address in a URL, which may list several, that is not the expected one."""
     for part in url.split(";"):
         if found := differences(part, expected):
-            yield (
-                f"{setting(name)} has {', '.join(found)}: the application must use the inventory's Redis; "
-                "read the address from the environment, or correct it there"
+            yield Finding(
+                f"{setting(name)} has {', '.join(found)}: the application must use the inventory's Redis",
+                environment_name(name),
             )
 
 
-def broker(app: Any, expected: Expected) -> Iterator[str]:
+def broker(app: Any, expected: Expected) -> Iterator[Finding]:
     urls = {name: getattr(app.conf, name) for name in ("broker_read_url", "broker_write_url")}
     if urls["broker_read_url"] == urls["broker_write_url"]:
         urls = {"broker_url": urls["broker_read_url"]}
@@ -123,9 +260,8 @@ def broker(app: Any, expected: Expected) -> Iterator[str]:
             if scheme in REDIS_SCHEMES:
                 yield from wrong_address(name, url, expected["broker"])
             else:
-                yield (
-                    f"{setting(name)} is {url}: the workers' broker is Redis; set it to a URL that begins "
-                    "with redis://, rediss:// or sentinel://"
+                yield Finding(
+                    f"{setting(name)} is {url}: the workers' broker is Redis", environment_name(name)
                 )
 
 
@@ -138,19 +274,13 @@ def result_url(app: Any) -> str:
     return backend if is_redis else ""
 
 
-def results(app: Any, expected: Expected) -> Iterator[str]:
+def results(app: Any, expected: Expected) -> Iterator[Finding]:
     yield from (
         wrong_address("result_backend", result_url(app), expected["results"]) if result_url(app) else ()
     )
 
 
 # --- Redis that others run
-
-
-class Unseen(str):
-    """What a service does not tell: the user is told so, and nothing is refused."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -164,11 +294,12 @@ class Service:
     verified: bool = False
     error: str = ""
 
-    def unseen(self, what: str, wanted: str) -> Unseen:
+    def unseen(self, what: str, wanted: str) -> Finding:
         """Return that a setting could not be seen, and what it has to be."""
-        return Unseen(
+        return Finding(
             f"{self.name} at {self.host} does not tell its {what}: INFO and CONFIG are forbidden there, or "
-            f"do not have it. Look it up where the service is configured: {wanted}"
+            f"do not have it. Look it up where the service is configured: {wanted}",
+            note="Not seen",
         )
 
 
@@ -236,42 +367,46 @@ def answering(app: Any, expected: Expected, variable: str) -> Iterator[Service]:
     )
 
 
-def reachable(app: Any, expected: Expected) -> Iterator[str]:
+def reachable(app: Any, expected: Expected) -> Iterator[Finding]:
     for service, _ in services(app, expected):
         if service.error:
-            yield (
-                f"{service.name} cannot be asked: {service.error}; correct {service.variable}, or let this "
-                "host reach it"
+            yield Finding(
+                f"{service.name} cannot be asked: {service.error}",
+                f"correct {service.variable}, or let this host reach it",
             )
 
 
-def verified(app: Any, expected: Expected) -> Iterator[str]:
+def verified(app: Any, expected: Expected) -> Iterator[Finding]:
     """The URL of the inventory says it; the application may say something else."""
     for service, address in services(app, expected):
         if address.get("verified") and not service.error and not service.verified:
-            yield (
+            name = {"app_broker_url": "broker_use_ssl", "app_result_url": "redis_backend_use_ssl"}[
+                service.variable
+            ]
+            yield Finding(
                 f"{service.name} does not have its certificate checked, as {service.variable} asks: "
-                "anybody on the way could read and change what it has; give Celery the URL as it is in the "
-                "environment, and do not set broker_use_ssl or redis_backend_use_ssl"
+                "anybody on the way could read and change what it has",
+                "" if app.conf[name] else "give Celery the URL as it is in the environment",
+                {name: DEFAULTS[name]} if app.conf[name] else {},
             )
 
 
-def eviction(app: Any, expected: Expected) -> Iterator[str]:
+def eviction(app: Any, expected: Expected) -> Iterator[Finding]:
     for service in answering(app, expected, "app_broker_url"):
         policy = service.told.get("maxmemory_policy")
         if policy is None:
             yield service.unseen(
                 "maxmemory-policy",
-                "it must be noeviction, or tasks are thrown away when its memory is full.",
+                "it must be noeviction, or tasks are thrown away when its memory is full",
             )
         elif policy != "noeviction":
-            yield (
-                f"the broker's maxmemory_policy is {policy}: when its memory is full it throws tasks away; "
-                "set it to noeviction where the service is configured"
+            yield Finding(
+                f"the broker's maxmemory_policy is {policy}: when its memory is full it throws tasks away",
+                "set it to noeviction where the service is configured",
             )
 
 
-def result_eviction(app: Any, expected: Expected) -> Iterator[str]:
+def result_eviction(app: Any, expected: Expected) -> Iterator[Finding]:
     broker = expected["broker"]
     if broker.get("managed") and all(broker[key] == expected["results"][key] for key in ("host", "port")):
         return
@@ -280,64 +415,73 @@ def result_eviction(app: Any, expected: Expected) -> Iterator[str]:
         if policy is None:
             yield service.unseen(
                 "maxmemory-policy",
-                "with another one than noeviction results are gone when its memory is full.",
+                "with another one than noeviction results are gone when its memory is full",
             )
         elif policy != "noeviction":
-            yield (
+            yield Finding(
                 f"the maxmemory_policy of the results is {policy}: when its memory is full, results go that "
-                "nobody has read yet, and a chord waits for ever; set it to noeviction where the service is "
-                "configured, or waive this rule if nobody misses a result"
+                "nobody has read yet, and a chord waits for ever",
+                "set it to noeviction where the service is configured",
+                waived="results may be gone before they are read",
             )
 
 
-def durability(app: Any, expected: Expected) -> Iterator[str]:
+def durability(app: Any, expected: Expected) -> Iterator[Finding]:
     for service in answering(app, expected, "app_broker_url"):
         persists = service.told.get("aof_enabled")
         if persists is None:
-            yield service.unseen("appendonly", "it should be yes, or a restart forgets tasks.")
+            yield service.unseen("appendonly", "it should be yes, or a restart forgets tasks")
         elif persists not in (1, "yes"):
-            yield (
-                "the broker's appendonly is off: a restart forgets the tasks of the last minutes, or all; "
-                "switch it on where the service is configured"
+            yield Finding(
+                "the broker's appendonly is off: a restart forgets the tasks of the last minutes, or all",
+                "switch it on where the service is configured",
+                waived="a restart of the service loses tasks",
             )
         for name in ("aof_last_write_status", "rdb_last_bgsave_status"):
             if service.told.get(name, "ok") != "ok":
-                yield (
+                yield Finding(
                     f"the broker's {name} is {service.told[name]}: it could not write to its disk, and may "
-                    "refuse tasks; look into the service's log"
+                    "refuse tasks",
+                    "look into the service's log",
                 )
 
 
-def result_retry(app: Any, _: Expected) -> Iterator[str]:
+def result_retry(app: Any, _: Expected) -> Iterator[Finding]:
     if result_url(app) and app.conf.result_backend_always_retry is not True:
-        yield (
+        yield Finding(
             f"{setting('result_backend_always_retry')} is {app.conf.result_backend_always_retry}: a task "
-            "that ends while Redis is away is marked as failed; set it to True"
+            "that ends while Redis is away is marked as failed",
+            settings={"result_backend_always_retry": True},
+            waived="such a task counts as failed though its work is done",
         )
 
 
-def visibility_timeout(app: Any, expected: Expected) -> Iterator[str]:
+def visibility_timeout(app: Any, expected: Expected) -> Iterator[Finding]:
     wanted = expected["visibility_timeout"]
     names = ["broker_transport_options"] + ["result_backend_transport_options"] * bool(result_url(app))
     for name in names:
         value = (app.conf[name] or {}).get("visibility_timeout", DEFAULT_VISIBILITY_TIMEOUT)
         if value != wanted:
-            yield (
+            yield Finding(
                 f"{setting(name)} has visibility_timeout {value}: celery_visibility_timeout of the inventory "
-                f"is {wanted}, and the shortest of all clients is the one that counts; make them the same"
+                f"is {wanted}, and the shortest of all clients is the one that counts",
+                settings={name: {"visibility_timeout": wanted}},
+                waived="the inventory's time limits are checked against a timeout that does not apply, and "
+                "long tasks may run twice",
             )
 
 
-def key_prefix(app: Any, expected: Expected) -> Iterator[str]:
+def key_prefix(app: Any, expected: Expected) -> Iterator[Finding]:
     wanted = expected["key_prefix"]
     names = ["broker_transport_options"] + ["result_backend_transport_options"] * bool(result_url(app))
     for name in names if wanted else []:
         value = (app.conf[name] or {}).get("global_keyprefix", "")
         if value != wanted:
-            yield (
+            yield Finding(
                 f"{setting(name)} has global_keyprefix '{value}': app_redis_key_prefix of the inventory is "
-                f"'{wanted}', and Redis refuses other keys to the application; read it there from the "
-                "environment, where it is REDIS_KEY_PREFIX"
+                f"'{wanted}', and Redis refuses other keys to the application",
+                "let the application's settings read REDIS_KEY_PREFIX from the environment",
+                {name: {"global_keyprefix": wanted}},
             )
 
 
@@ -366,19 +510,26 @@ def own_tasks(app: Any) -> list[str]:
     return sorted(name for name in app.tasks if not name.startswith("celery."))
 
 
-def unconsumed(what: str, queue: str, expected: Expected) -> str:
-    return (
-        f"{what} '{queue}': no worker pool consumes that queue, so its tasks would wait for ever; use one of "
-        f"{', '.join(sorted(expected['queues']))}, or add the queue to a pool of celery_worker_pools"
+def unconsumed(
+    what: str, queue: str, expected: Expected, settings: Mapping[str, Any] | None = None
+) -> Finding:
+    return Finding(
+        f"{what} '{queue}': no worker pool consumes that queue, so its tasks would wait for ever",
+        f"use one of {', '.join(sorted(expected['queues']))}, or add the queue to a pool of "
+        "celery_worker_pools",
+        settings or {},
     )
 
 
-def default_queue(app: Any, expected: Expected) -> Iterator[str]:
-    if app.conf.task_default_queue not in expected["queues"]:
-        yield unconsumed(f"{setting('task_default_queue')} is", app.conf.task_default_queue, expected)
+def default_queue(app: Any, expected: Expected) -> Iterator[Finding]:
+    if (queue := app.conf.task_default_queue) not in expected["queues"]:
+        instead = sorted(expected["queues"], key=lambda name: (name != "default", name))[0]
+        yield unconsumed(
+            f"{setting('task_default_queue')} is", queue, expected, {"task_default_queue": instead}
+        )
 
 
-def queues(app: Any, expected: Expected) -> Iterator[str]:
+def queues(app: Any, expected: Expected) -> Iterator[Finding]:
     declared = app.conf.task_queues or ()
     for name in map(queue_name, declared):
         if name not in expected["queues"]:
@@ -403,7 +554,7 @@ def explicit_routes(app: Any) -> Iterator[tuple[str, str]]:
                     yield as_written(pattern), queue_name(queue)
 
 
-def routes(app: Any, expected: Expected) -> Iterator[str]:
+def routes(app: Any, expected: Expected) -> Iterator[Finding]:
     for pattern, queue in explicit_routes(app):
         if queue not in expected["queues"]:
             yield unconsumed(f"{setting('task_routes')} sends {pattern} to", queue, expected)
@@ -412,13 +563,17 @@ def routes(app: Any, expected: Expected) -> Iterator[str]:
         try:
             queue_or_none = destination(app, task, {})
         except Exception as error:  # noqa: BLE001 - a router is the application's code, 2026-11-23
-            yield (
-                f"{setting('task_routes')} cannot tell the queue of {task}: {error!r}; let the router answer "
-                "for a task without arguments as well, and name only queues that are there"
+            yield Finding(
+                f"{setting('task_routes')} cannot tell the queue of {task}: {error!r}",
+                "let the router answer for a task without arguments as well, and name only queues that "
+                "are there",
             )
             continue
         if queue_or_none and queue_or_none not in expected["queues"]:
             lost.setdefault(queue_or_none, []).append(task)
+    # That of the default queue is a problem already.
+    if "default-queue" not in expected["waived"]:
+        lost.pop(app.conf.task_default_queue, None)
     for queue, tasks in lost.items():
         yield unconsumed(f"the tasks {listing(tasks)} go to", queue, expected)
 
@@ -433,69 +588,84 @@ def beat_entries(app: Any) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         yield str(name), str(values["task"]), values.get("options") or {}
 
 
-def beat_queues(app: Any, expected: Expected) -> Iterator[str]:
+def beat_queues(app: Any, expected: Expected) -> Iterator[Finding]:
     for name, _, options in beat_entries(app):
         if "queue" in options and (queue := queue_name(options["queue"])) not in expected["queues"]:
             yield unconsumed(f"{setting('beat_schedule')}, entry {name}, has the queue", queue, expected)
 
 
-def beat_tasks(app: Any, _: Expected) -> Iterator[str]:
+def beat_tasks(app: Any, _: Expected) -> Iterator[Finding]:
     for name, task, _options in beat_entries(app):
         if task not in app.tasks:
-            yield (
+            yield Finding(
                 f"{setting('beat_schedule')}, entry {name}, has the task '{task}': no such task is "
-                "registered, so the workers would refuse it; correct the name, or have its module imported"
+                "registered, so the workers would refuse it",
+                "correct the name, or write celery_settings: {imports: [MODULE]} with the task's module",
             )
 
 
 # --- Messages and limits
 
 
-def serializers(app: Any, _: Expected) -> Iterator[str]:
+def serializers(app: Any, _: Expected) -> Iterator[Finding]:
     for name in ("task_serializer", "result_serializer"):
         if app.conf[name] != "json":
-            yield f"{setting(name)} is {app.conf[name]!r}: messages are JSON here; set it to 'json'"
+            yield Finding(
+                f"{setting(name)} is {app.conf[name]!r}: messages are JSON here", settings={name: "json"}
+            )
     other = {task for task in own_tasks(app) if app.tasks[task].serializer != app.conf.task_serializer}
     if wrong := [task for task in other if app.tasks[task].serializer != "json"]:
-        yield f"the tasks {listing(wrong)} have a serializer of their own: messages are JSON here; remove it"
+        yield Finding(
+            f"the tasks {listing(wrong)} have a serializer of their own: messages are JSON here",
+            "remove it from the tasks",
+        )
     for name in ("accept_content", "result_accept_content"):
         accepted = app.conf[name] or ()
         if unsafe := UNSAFE_CONTENT.intersection([accepted] if isinstance(accepted, str) else accepted):
-            yield (
-                f"{setting(name)} has {listing(unsafe)}: whoever reaches the broker could run code with it; "
-                "set it to ['json']"
+            yield Finding(
+                f"{setting(name)} has {listing(unsafe)}: whoever reaches the broker could run code with it",
+                settings={name: ["json"]},
+                waived="whoever can write to the broker can run code in the workers",
             )
 
 
-def time_limit(app: Any, expected: Expected) -> Iterator[str]:
+def time_limit(app: Any, expected: Expected) -> Iterator[Finding]:
     timeout, margin = expected["visibility_timeout"], expected["time_limit_margin"]
     limits = {setting("task_time_limit"): app.conf.task_time_limit}
     limits |= {f"time_limit of the task {task}": app.tasks[task].time_limit for task in own_tasks(app)}
     for name, limit in limits.items():
         if limit and limit + margin > timeout:
-            yield (
+            yield Finding(
                 f"{name} is {limit}: celery_visibility_timeout ({timeout}) must be at least {margin} s more, "
-                "or a task that still runs is started again; lower the one or raise the other"
+                "or a task that still runs is started again",
+                f"lower the limit, or write celery_visibility_timeout: {limit + margin} into the inventory",
             )
 
 
-def acks_late(app: Any, _: Expected) -> Iterator[str]:
+def acks_late(app: Any, _: Expected) -> Iterator[Finding]:
     if app.conf.task_acks_late is not True:
-        yield (
+        yield Finding(
             f"{setting('task_acks_late')} is {app.conf.task_acks_late}: a task is lost when its worker dies "
-            "or is stopped; set it to True, and acks_late=False on a task that must never run twice"
+            "or is stopped. With task_acks_late a task may run twice; one that must not says acks_late=False "
+            "itself, which stays",
+            settings={"task_acks_late": True},
+            waived="a worker that dies or is stopped loses the tasks that it has begun",
         )
 
 
-def connection_loss(app: Any, _: Expected) -> Iterator[str]:
+def connection_loss(app: Any, _: Expected) -> Iterator[Finding]:
     if app.conf.worker_cancel_long_running_tasks_on_connection_loss:
-        yield (
+        yield Finding(
             f"{setting('worker_cancel_long_running_tasks_on_connection_loss')} is True: a short outage of "
-            "Redis kills or loses the tasks that run; set it to False"
+            "Redis kills or loses the tasks that run",
+            settings={"worker_cancel_long_running_tasks_on_connection_loss": False},
+            waived="a short outage of Redis kills or loses running tasks",
         )
 
 
-RULES: dict[str, Callable[[Any, Expected], Iterator[str]]] = {
+RULES: dict[str, Callable[[Any, Expected], Iterator[Finding]]] = {
+    "versions": versions,
+    "settings": settings,
     "broker": broker,
     "results": results,
     "reachable": reachable,
@@ -518,14 +688,29 @@ RULES: dict[str, Callable[[Any, Expected], Iterator[str]]] = {
 }
 
 
-def problems(app: Any, expected: Expected) -> Iterator[str]:
-    """Yield a line for each problem, beginning with the rule's id."""
+def findings(app: Any, expected: Expected) -> Iterator[tuple[str, Finding]]:
+    """Yield what is found, with the rule."""
     for rule in expected["waived"]:
         if rule not in RULES:
-            yield f"waived: celery_audit_waived has '{rule}', which is no rule; there are {', '.join(RULES)}"
+            yield (
+                "waived",
+                Finding(
+                    f"celery_audit_waived has '{rule}', which is no rule; there are {', '.join(RULES)}",
+                    "correct the name, or remove it",
+                ),
+            )
     for rule, check in RULES.items():
         if rule not in expected["waived"]:
-            yield from (type(problem)(f"{rule}: {problem}") for problem in check(app, expected))
+            yield from ((rule, finding) for finding in check(app, expected))
+
+
+def whole(found: Iterable[Finding]) -> Iterator[str]:
+    """Yield the lines that set all settings that are missing, beside those that are there and right."""
+    if missing := together(finding.settings for finding in found):
+        wrong = {name for name, _ in wrong_settings()}
+        right = {name: value for name, value in given().items() if name not in wrong}
+        yield "Fix of all settings above, for the inventory (docs/your-app.md, Celery settings):"
+        yield from block(together([right, missing]))
 
 
 def load(application: str) -> Any:
@@ -546,14 +731,13 @@ def main(application: str, expected: str) -> int:
         print(f"The Celery application {application} cannot be loaded. The last lines:", file=sys.stderr)
         print(masked("\n".join(lines)), file=sys.stderr)
         return 1
-    found = list(problems(app, json.loads(expected)))
-    refused = [problem for problem in found if not isinstance(problem, Unseen)]
-    for problem in refused:
-        print(masked(problem), file=sys.stderr)
-    # In a run's output these are told apart from what the application itself prints.
-    for problem in found:
-        if isinstance(problem, Unseen):
-            print(f"Not seen: {masked(problem)}")
+    found = list(findings(app, json.loads(expected)))
+    refused = [finding for _, finding in found if not finding.note]
+    for rule, finding in found:
+        # In a run's output notes are told apart from what the application itself prints.
+        print(masked(finding.line(rule)), file=sys.stdout if finding.note else sys.stderr)
+    for line in whole(refused):
+        print(masked(line), file=sys.stderr)
     return 1 if refused else 0
 
 
