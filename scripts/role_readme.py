@@ -56,7 +56,8 @@ def rows(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = 
     for name, option in options.items():
         description = prose(option["description"])
         if "choices" in option:
-            description += " One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "."
+            choices = (item if isinstance(item, str) else json.dumps(item) for item in option["choices"])
+            description += " One of " + ", ".join(f"`{choice}`" for choice in choices) + "."
         default = shown_default(name, option, {} if prefix else defaults)
         yield f"| `{prefix}{name}` | {kind(option)} | {default} | {description} |"
         inner = f"{prefix}{name}{'[]' if option.get('type') == 'list' else ''}."

@@ -126,6 +126,9 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("unknown-variable", "redis_maxmemroy", "one", single(redis_maxmemroy="512mb")),
     ("unknown-variable", "celery_worker_pool", "one", single(celery_worker_pool=[POOL])),
     ("unknown-variable", "preflight_waive", "one", single(preflight_waive=["memory"])),
+    ("unknown-variable", "django_app_static_dir", "one", single(django_app_static_dir="staticfiles")),
+    ("type", "django_app_collectstatic", "one", single(django_app_collectstatic="yes")),
+    ("type", "django_app_trial_waived[0]", "one", single(django_app_trial_waived=["debugging"])),
     (
         "unknown-variable",
         "vault_redis_pasword",

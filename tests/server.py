@@ -6,6 +6,7 @@ Their paths are absolute: each is run with the tree's root put before them.
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,12 +47,13 @@ class Server:
         executable(self.root / "bin/supervisorctl", f"echo '{status}'")
 
     def start(self, script: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start a script."""
+        """Start a script of sh's or Python's."""
         text = _OWN_PATHS.sub(rf"{self.root}/\1", script.read_text())
         assert str(self.root) in text
+        # Not on stdin: Popen would have to feed it while the script runs.
+        command = [sys.executable, "-c", text] if script.suffix == ".py" else ["sh", "-c", text, script.name]
         return subprocess.Popen(
-            # Not on stdin: Popen would have to feed it while the script runs.
-            ["sh", "-c", text, script.name, *arguments],
+            [*command, *arguments],
             env={**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -61,10 +61,6 @@ options:
     type: list
     elements: str
     default: []
-  static_dir:
-    description: Directory that the server collects static files in. The project has no files there.
-    type: str
-    default: static
   media_dir:
     description: Directory that becomes a link on the server. The project has no files there. Empty is none.
     type: str
@@ -285,17 +281,18 @@ def find_requirements(source: Path) -> str:
     )
 
 
-def without_placeholders(entries: list[Entry], directories: Iterable[str]) -> list[Entry]:
-    """The entries but for what keeps a directory in Git that the server fills."""
+def without_placeholders(entries: list[Entry], directory: str) -> list[Entry]:
+    """The entries but for what keeps a directory in Git that becomes a link on the server; empty for none."""
     return [
         entry
         for entry in entries
-        if Path(entry.path).name not in PLACEHOLDERS
-        or not any(Path(entry.path).is_relative_to(directory) for directory in directories)
+        if not directory
+        or Path(entry.path).name not in PLACEHOLDERS
+        or not Path(entry.path).is_relative_to(directory)
     ]
 
 
-def check_places(entries: list[Entry], static_dir: str, media_dir: str) -> None:
+def check_places(entries: list[Entry], media_dir: str) -> None:
     """Raise ReleaseError where the project has what the server puts there itself."""
 
     def of_the_project(place: str) -> list[str]:
@@ -306,13 +303,6 @@ def check_places(entries: list[Entry], static_dir: str, media_dir: str) -> None:
             raise ReleaseError(
                 f"The project has '{name}' at its top, where a release keeps its own. Rename or remove it."
             )
-    if static := of_the_project(static_dir):
-        raise ReleaseError(
-            f"The project has '{static[0]}', but static files are collected in '{static_dir}' when a release"
-            " is built. Name another directory in django_app_static_dir: the one of STATIC_ROOT, or, if the"
-            " settings read that from the environment, one that the project does not have, such as"
-            " 'staticfiles'. If the file is what collectstatic has made, remove it."
-        )
     if media_dir and (media := of_the_project(media_dir)):
         raise ReleaseError(
             f"The project has '{media[0]}', but '{media_dir}' (django_app_media_dir) becomes a link to the"
@@ -400,7 +390,6 @@ def main() -> None:
             "cache_dir": {"type": "path", "required": True},
             "requirements_file": {"type": "str", "default": ""},
             "extra_requirements": {"type": "list", "elements": "str", "default": []},
-            "static_dir": {"type": "str", "default": "static"},
             "media_dir": {"type": "str", "default": ""},
             "recipe": {"type": "str", "default": ""},
         },
@@ -409,7 +398,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    static_dir, media_dir = given["static_dir"], given["media_dir"]
+    media_dir = given["media_dir"]
     # A package has no directory, and nothing is read there.
     project, cache_dir = Path(os.devnull), Path(given["cache_dir"])
     try:
@@ -421,11 +410,11 @@ def main() -> None:
             requirements = check_requirements(
                 project, given["requirements_file"] or find_requirements(project)
             )
-            entries = without_placeholders(read_entries(project), filter(None, [static_dir, media_dir]))
-            check_places(entries, static_dir, media_dir)
+            entries = without_placeholders(read_entries(project), media_dir)
+            check_places(entries, media_dir)
         if given["extra_requirements"]:
             entries.append(made_entry(EXTRA_REQUIREMENTS, given["extra_requirements"]))
-        release = identify(entries, [requirements[0], static_dir, media_dir, given["recipe"]])
+        release = identify(entries, [requirements[0], media_dir, given["recipe"]])
         archive = cache_dir / f"{release}.tar.gz"
         if not module.check_mode and not archive.exists():
             write_archive(project, entries, release, archive)

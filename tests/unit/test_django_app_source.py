@@ -242,20 +242,7 @@ def test_kinds_of_sources(source: str, kind: str) -> None:
         ({"django_app_requirements_file": "../a.txt"}, "django_app_requirements_file is '../a.txt'"),
         ({"django_app_extra_requirements": ["a==1", "-r b"]}, "django_app_extra_requirements has '-r b'"),
         ({"django_app_extra_requirements": ["a==1\nb==1"]}, "django_app_extra_requirements has 'a==1 b==1'"),
-        ({"django_app_static_dir": ""}, "django_app_static_dir is ''"),
-        ({"django_app_static_dir": "/srv/static"}, "django_app_static_dir is '/srv/static'"),
-        ({"django_app_static_dir": "a/../b"}, "django_app_static_dir is 'a/../b'"),
-        ({"django_app_static_dir": ".venv"}, "django_app_static_dir is '.venv'"),
         ({"django_app_media_dir": "a/"}, "django_app_media_dir is 'a/'"),
-        (
-            {"django_app_media_dir": "static"},
-            "django_app_media_dir is 'static', django_app_static_dir 'static'",
-        ),
-        ({"django_app_media_dir": "static/media"}, "django_app_media_dir is 'static/media', django"),
-        (
-            {"django_app_media_dir": "a", "django_app_static_dir": "a/b"},
-            "django_app_media_dir is 'a', django",
-        ),
     ],
 )
 def test_what_cannot_work_is_named_once(variables: dict[str, Any], message: str) -> None:
@@ -277,8 +264,7 @@ def test_what_cannot_work_is_named_once(variables: dict[str, Any], message: str)
                 "psycopg[binary]==3.3.9 ; python_version > '3'",
             ]
         },
-        {"django_app_static_dir": "shop/static_files", "django_app_media_dir": "shop/media"},
-        {"django_app_static_dir": "static", "django_app_media_dir": "static-media"},
+        {"django_app_media_dir": "shop/media"},
         {"django_app_source": "ssh://git@example.org/a", "django_app_source_ref": "release/1.0+x"},
     ],
 )

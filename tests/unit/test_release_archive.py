@@ -237,41 +237,33 @@ def test_directory_above_the_project_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "static_dir", "media_dir", "message"),
+    ("path", "media_dir", "message"),
     [
-        ("static/a.css", "static", "", r"'static/a\.css', but .*django_app_static_dir.*'staticfiles'"),
-        ("static", "static", "", "has 'static'"),
-        ("shop/public/a.css", "shop/public", "", "has 'shop/public/a.css'"),
-        (
-            "media/a.png",
-            "static",
-            "media",
-            r"'media/a\.png', but 'media' \(django_app_media_dir\).*MEDIA_ROOT",
-        ),
-        (".static", "static", "", r"'\.static' at its top"),
-        (".complete", "static", "", r"'\.complete' at its top"),
-        (".commands", "static", "", r"'\.commands' at its top"),
+        ("media/a.png", "media", r"'media/a\.png', but 'media' \(django_app_media_dir\).*MEDIA_ROOT"),
+        ("media", "media", "has 'media'"),
+        ("shop/public/a.png", "shop/public", "has 'shop/public/a.png'"),
+        (".static", "", r"'\.static' at its top"),
+        (".complete", "", r"'\.complete' at its top"),
+        (".commands", "", r"'\.commands' at its top"),
     ],
 )
 def test_what_the_server_puts_there_itself_is_refused(
-    project: Path, path: str, static_dir: str, media_dir: str, message: str
+    project: Path, path: str, media_dir: str, message: str
 ) -> None:
     (project / path).parent.mkdir(parents=True, exist_ok=True)
     (project / path).touch()
     with pytest.raises(release_archive.ReleaseError, match=message):
-        release_archive.check_places(release_archive.read_entries(project), static_dir, media_dir)
+        release_archive.check_places(release_archive.read_entries(project), media_dir)
 
 
-def test_a_directory_static_is_the_projects_where_files_are_collected_elsewhere(project: Path) -> None:
-    for name in ("static/a.css", "static/.gitignore", "staticfiles/.gitkeep", "uploads/.gitignore"):
+def test_a_directory_of_uploads_that_git_keeps_is_empty(project: Path) -> None:
+    for name in ("static/a.css", "static/.gitignore", "uploads/.gitignore"):
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).touch()
-    entries = release_archive.without_placeholders(
-        release_archive.read_entries(project), ["staticfiles", "uploads"]
-    )
-    release_archive.check_places(entries, "staticfiles", "uploads")
+    entries = release_archive.without_placeholders(release_archive.read_entries(project), "uploads")
+    release_archive.check_places(entries, "uploads")
     assert {entry.path for entry in entries} >= {"static/a.css", "static/.gitignore"}
-    assert not [entry for entry in entries if entry.path.startswith(("staticfiles", "uploads"))]
+    assert not [entry for entry in entries if entry.path.startswith("uploads")]
 
 
 # --- The module as Ansible runs it.
@@ -318,7 +310,6 @@ def test_a_project_and_what_is_added_to_it(project: Path, tmp_path: Path) -> Non
         for more in (
             {},
             {"extra_requirements": ["gunicorn==27.0.1"]},
-            {"static_dir": "staticfiles"},
             {"media_dir": "uploads"},
             {"recipe": "another"},
         )
@@ -326,7 +317,7 @@ def test_a_project_and_what_is_added_to_it(project: Path, tmp_path: Path) -> Non
     assert len({answer["release_id"] for answer in answers}) == len(answers)
     assert contents(answers[1]["archive"])[".extra-requirements.txt"] == "gunicorn==27.0.1\n"
     assert "uploads/.gitkeep" in contents(answers[0]["archive"])
-    assert "uploads/.gitkeep" not in contents(answers[3]["archive"])
+    assert "uploads/.gitkeep" not in contents(answers[2]["archive"])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,10 @@ from .values import faults, nearest
 
 # A user's own secret has a name of its own; only one that is nearly a known one is a slip.
 NEARLY = 0.85
+# Variables of the past, with what takes their place.
+REMOVED = {
+    "django_app_static_dir": "leave it out: static files are collected where the settings say (STATIC_ROOT)",
+}
 
 
 def unknown(inventory: Inventory) -> Iterator[Problem]:
@@ -40,6 +44,7 @@ def unknown(inventory: Inventory) -> Iterator[Problem]:
                 if is_secret and not near:
                     continue
                 mend = f"did you mean {near}?" if near else "docs/variables.md lists all names"
+                mend = REMOVED.get(name, mend)
                 covers = (near,) if near not in host.where else ()
                 yield inventory.problem(
                     "unknown-variable", name, [host], f"Nothing reads {name}.", mend, covers=covers
