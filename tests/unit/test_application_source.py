@@ -382,7 +382,7 @@ def test_parts_of_the_database_that_only_an_else_reads(project: Project) -> None
 def test_a_replica_is_not_the_database(project: Project) -> None:
     found = project(
         with_settings(
-            'import dj_database_url as d\nDATABASES = {"default": dj_database_url.config("DB")}\n'
+            'import dj_database_url\nMAIN = "default"\nDATABASES = {MAIN: dj_database_url.config("DB")}\n'
             'DATABASES["replica"] = dj_database_url.config("DB_REPLICA")\n'
         )
     )
@@ -433,7 +433,7 @@ def test_what_stands_in_the_code_is_replaced_after_the_settings(project: Project
     }
     settings: dict[str, Any] = {"DATABASES": {"default": {}}, "CACHES": {"default": {"LOCATION": "x"}}}
     overlay = written["app_settings_overlay"].replace("import os", "")
-    exec(overlay, settings | {"os": type("os", (), {"environ": environment})}, settings)  # noqa: S102 - its own text
+    exec(overlay, settings | {"os": type("os", (), {"environ": environment})}, settings)  # noqa: S102 - its own text, 2026-11-30
     assert (settings["SECRET_KEY"], settings["DEBUG"], settings["ALLOWED_HOSTS"]) == ("s", False, ["a", "b"])
     assert settings["DATABASES"]["default"] == {
         "ENGINE": "django.db.backends.postgresql",
@@ -709,7 +709,7 @@ def wheel(directory: Path, files: Mapping[str, str]) -> None:
     """Put a wheel of shop 1.2 where pip finds it."""
     metadata = "Metadata-Version: 2.1\nName: shop\nVersion: 1.2\n"
     metadata += "Requires-Python: >=3.12\nRequires-Dist: celery[redis]>=5\n"
-    metadata += "Requires-Dist: flower; extra == 'x'\n\nText\n"
+    metadata += "Requires-Dist: flower; extra == 'x'\nRequires-Dist: psycopg; extra == 'web'\n\nText\n"
     content = io.BytesIO()
     everything = {**files, "shop-1.2.dist-info/METADATA": metadata}
     everything["shop-1.2.dist-info/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -754,7 +754,7 @@ def test_a_package_is_looked_into(index: Path) -> None:
         # Nobody may write beside the code of a package.
         "app_settings_overlay": 'import os\n\nSTATIC_ROOT = os.environ["STATIC_ROOT"]\n',
         "django_app_python": "3.13",
-        "django_app_extra_requirements": ["gunicorn==27.0.1", "flower==2.2.0", "psycopg[binary]==3.3.9"],
+        "django_app_extra_requirements": ["gunicorn==27.0.1", "flower==2.2.0"],
     }
 
 

@@ -191,7 +191,10 @@ def read(description: Description, tree: Tree, given: str, package: bool) -> Non
         package,
     )
     of_environment(description, variables, base)
-    asked = requirements.of_metadata(project) if package else requirements.read(project)
+    extras = (
+        re.findall(r"[\w.-]+", (PACKAGE.match(description.source) or [""] * 3)[2] or "") if package else []
+    )
+    asked = requirements.of_metadata(project, extras) if package else requirements.read(project)
     of_requirements(description, asked, package)
     of_database_schedule(description, project, values, application, said, prefix)
     of_commands(description, said)

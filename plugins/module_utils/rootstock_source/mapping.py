@@ -209,19 +209,23 @@ def off_by(node: ast.AST, default: Any) -> tuple[str, bool]:
     return "0", default in (False, None, 0, "", "0", "False", "false", "no", "off")
 
 
+# A key that is no literal is a name for it.
+DEFAULT_KEYS = ("default", "")
+
+
 def is_default(value: Value) -> bool:
     """Whether this is all databases, or the default one: not a replica."""
     keys = (
         [text(key) for key in value.node.keys if key is not None] if isinstance(value.node, ast.Dict) else []
     )
-    return not keys or "default" in keys or bool(set(keys) & set(PARTS))
+    return not keys or bool(set(keys) & {*DEFAULT_KEYS, *PARTS})
 
 
 def default_of(value: Value) -> Value:
     """Return the default database of all."""
     if isinstance(value.node, ast.Dict):
         for key, node in zip(value.node.keys, value.node.values, strict=True):
-            if key is not None and text(key) == "default":
+            if key is not None and text(key) in DEFAULT_KEYS:
                 return Value(node, value.path)
     return value
 

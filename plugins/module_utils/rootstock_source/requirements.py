@@ -231,8 +231,8 @@ def choose_by_name(found: Requirements, tree: Tree, described: dict[str, Any]) -
         found.file = "pyproject.toml"
 
 
-def of_metadata(tree: Tree) -> Requirements:
-    """Return what a wheel says of itself, without its extras."""
+def of_metadata(tree: Tree, extras: list[str]) -> Requirements:
+    """Return what a wheel says of itself, with these extras."""
     found = Requirements()
     path = next((path for path in tree.texts if path.endswith(".dist-info/METADATA")), "")
     for line in tree.texts.get(path, "").splitlines():
@@ -241,9 +241,17 @@ def of_metadata(tree: Tree) -> Requirements:
         field_name, _, value = line.partition(": ")
         if field_name == "Requires-Python":
             found.python = value
-        elif field_name == "Requires-Dist" and "extra ==" not in value:
+        elif field_name == "Requires-Dist" and is_wanted(value, extras):
             add(found, value)
     return found
+
+
+def is_wanted(line: str, extras: list[str]) -> bool:
+    """Whether a requirement is one without an extra, or one of these extras."""
+    requirement = parsed(line)
+    if requirement is None or requirement.marker is None or "extra" not in str(requirement.marker):
+        return True
+    return any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def python_for(spec: str) -> tuple[str, str]:
