@@ -128,7 +128,7 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("unknown-variable", "preflight_waive", "one", single(preflight_waive=["memory"])),
     ("unknown-variable", "django_app_static_dir", "one", single(django_app_static_dir="staticfiles")),
     ("type", "django_app_collectstatic", "one", single(django_app_collectstatic="yes")),
-    ("type", "django_app_trial_waived[0]", "one", single(django_app_trial_waived=["debugging"])),
+    ("type", "django_app_trial_waived", "one", single(django_app_trial_waived=["debugging"])),
     (
         "unknown-variable",
         "vault_redis_pasword",

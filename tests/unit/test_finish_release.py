@@ -390,7 +390,7 @@ ALLOWED_HOSTS = []
 def test_a_rule_that_is_waived(host: Server, rule: str, text: str, expected: dict[str, Any]) -> None:
     unpack(host, with_settings(text))
     (found,), _ = problems(host, **expected)
-    assert found.endswith(f"If it is meant: django_app_trial_waived: [{rule}]")
+    assert found.endswith(f"(if it is meant: django_app_trial_waived: [{rule}])")
     assert host.run(host.root / "finish.py", given(host, waived=[rule], **expected)) == ["complete"]
 
 
@@ -457,6 +457,21 @@ DEBUG = env.bool("DJANGO_DEBUG", default=True)
         "app_environment": {"SHOP_LIMIT": "CHANGE_ME", "DJANGO_DEBUG": "0"},
         "app_secret_environment": {"SHOP_API_TOKEN": "CHANGE_ME"},
         "app_database_environment": {"host": "POSTGRES_HOST"},
+    }
+
+
+def test_names_that_an_application_asks_for_itself_come_together(host: Server) -> None:
+    text = """
+wanted = [name for name in ("SHOP_CRM", "SHOP_SECRET_TOKEN") if name not in os.environ]
+if wanted:
+    raise RuntimeError("set " + " and ".join(wanted))
+"""
+    unpack(host, with_settings(text))
+    (found,), paste = problems(host)
+    assert ": the environment has no SHOP_CRM, SHOP_SECRET_TOKEN. Fix: " in found
+    assert paste == {
+        "app_environment": {"SHOP_CRM": "CHANGE_ME"},
+        "app_secret_environment": {"SHOP_SECRET_TOKEN": "CHANGE_ME"},
     }
 
 

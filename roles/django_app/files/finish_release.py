@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -171,7 +172,7 @@ def link_static(release: Path, place: str) -> Path:
     if found != link:
         if link.is_dir() and not link.is_symlink():
             # Made by a run before the settings had another place.
-            link.rename(release / ".static.old")
+            shutil.rmtree(link)
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(found, release))
     return found

@@ -208,7 +208,7 @@ class Inspection:
         if waiver and waiver in self.expected["waived"]:
             return
         if waiver:
-            text += f" If it is meant: django_app_trial_waived: [{waiver}]"
+            text += f" (if it is meant: django_app_trial_waived: [{waiver}])"
         self.note(Problem(text, dict(paste or {})))
 
     def note(self, problem: Problem) -> None:
@@ -236,7 +236,8 @@ class Inspection:
 
     def provided(self, name: str) -> dict[str, Any]:
         """The variable that gives the application a name that its environment lacks."""
-        if standard := self.alias(name):
+        standard = self.alias(name)
+        if standard and (standard != name or standard in self.expected["names"]):
             return self.mapping(standard, name)
         if part := DATABASE_PART.fullmatch(name):
             return {"app_database_environment": {PARTS.get(part[1], part[1].lower()): name}}
@@ -251,20 +252,19 @@ class Inspection:
         if standard == "DATABASE_URL" and (
             parts := [name for name in self.missed if DATABASE_PART.fullmatch(name)]
         ):
-            found: dict[str, str] = {}
-            for name in parts:
-                found |= self.provided(name).get("app_database_environment", {})
-            return {"app_database_environment": found}
+            return self.provided_all(parts)
         return {"app_settings_overlay": OVERLAYS[standard].format(self.name_of(standard))}
 
     # --- what goes wrong when something is loaded
 
     def place_of(self, error: BaseException) -> tuple[str, int]:
-        """File and line of the release where an error came from; else the last one of any file."""
+        """File and line of the application's where an error came from; an empty name for none."""
         frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError) and error.filename:
             frames.append((error.filename, error.lineno or 0))
-        own = [frame for frame in frames if self.is_own(frame[0])] or frames or [("", 0)]
+        own = [frame for frame in frames if self.is_own(frame[0])]
+        if not own:
+            return "", 0
         path = Path(own[-1][0])
         if path.is_relative_to(self.directory):
             path = path.relative_to(self.directory)
@@ -282,11 +282,15 @@ class Inspection:
     def explain(self, what: str, error: BaseException) -> Problem:
         """Say in one line what did not load, where, and what provides what is missing."""
         last = " ".join("".join(traceback.format_exception_only(error)).split("\n")[-2:]).strip()
+        last = re.sub(r"^(?:\w+\.)+(\w+):", r"\1:", last)
         file, line = self.place_of(error)
-        where = f"{what} does not load: {last[:300].rstrip('.')} ({file}, line {line})"
-        if name := self.missing_name(error):
-            paste = self.provided(name)
-            return Problem(f"{where}: the environment has no {name}. Fix: {in_line(paste)}", paste)
+        where = f"{what} does not load: {last[:300].rstrip('.')}" + (
+            f" ({file}, line {line})" if file else ""
+        )
+        if names := self.missing_names(error):
+            paste = self.provided_all(names)
+            rule = f"the environment has no {', '.join(names)}"
+            return Problem(f"{where}: {rule}. Fix: {in_line(paste)}", paste)
         if isinstance(error, ModuleNotFoundError) and error.name:
             return self.missing_module(where, error.name)
         if Path(file).name == OVERLAY:
@@ -298,14 +302,21 @@ class Inspection:
             value = '{"class": "logging.StreamHandler"}'
             fix = f'app_settings_overlay: LOGGING["handlers"]["{handler[1]}"] = {value}'
         else:
-            fix = f"correct {file}, or the variable that gives this value"
+            fix = f"correct {file or 'what it names'}, or the variable that gives this value"
         return Problem(f"{where}. Fix: {fix}")
 
-    def missing_name(self, error: BaseException) -> str:
-        """The name of the environment for want of which something failed; empty for any other error."""
-        return next(
-            (name for name in reversed(self.missed) if re.search(rf"\b{re.escape(name)}\b", str(error))), ""
-        )
+    def missing_names(self, error: BaseException) -> list[str]:
+        """The names of the environment for want of which something failed; empty for any other error."""
+        names = dict.fromkeys(self.missed)
+        return [name for name in names if re.search(rf"\b{re.escape(name)}\b", str(error))]
+
+    def provided_all(self, names: list[str]) -> dict[str, Any]:
+        """The variables that give the application all of these names."""
+        paste: dict[str, Any] = {}
+        for name in names:
+            for variable, value in self.provided(name).items():
+                paste[variable] = paste.get(variable, {}) | value
+        return paste
 
     def missing_module(self, where: str, module: str) -> Problem:
         top = module.partition(".")[0]
@@ -358,14 +369,14 @@ class Inspection:
             try:
                 importlib.import_module(self.loaded_module)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the application's code, 2026-11-30
-                name = self.missing_name(error)
-                if complete or name:
+                names = self.missing_names(error)
+                if complete or names:
                     self.note(self.explain(what, error))
                 complete = False
-                if not name or os.environ.get(name) == PLACEHOLDER:
+                if not set(names) - os.environ.keys():
                     return False
                 # Only to see what else is missing: nothing is run with it.
-                os.environ[name] = PLACEHOLDER
+                os.environ.update(dict.fromkeys(names, PLACEHOLDER))
             else:
                 good, found = self.loads(what, self.modules)
                 return complete and good and found
