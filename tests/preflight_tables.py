@@ -526,6 +526,37 @@ BAD: list[tuple[str, str, str, Made]] = [
     ("postgresql", "postgresql_shared_buffers", "one", single(postgresql_shared_buffers="128mb")),
     ("postgresql", "postgresql_allowed_networks", "one", single(postgresql_allowed_networks=["10.0.0.7"])),
     ("django_app", "app_settings_module", "one", single(app_settings_module="shop/settings.py")),
+    ("type", "django_app_python", "one", single(django_app_python="3.10")),
+    ("type", "django_app_python", "one", single(django_app_python=3.13)),
+    ("type", "app_files", "one", single(app_files=[{"content": "a"}])),
+    *[
+        ("files", "app_files", "one", single(app_files=[{"path": "a", "content": "b"} | file]))
+        for file in (
+            {"path": "/etc/shop.ini"},
+            {"path": "../shop.ini"},
+            {"path": "a/../b"},
+            {"path": ""},
+            {"path": ".venv/bin/python"},
+            {"path": "rootstock_settings.py"},
+            {"template": "shop.ini.j2"},
+            {"secret": True, "mode": "0644"},
+        )
+    ],
+    ("files", "app_files", "one", single(app_files=[{"path": "a"}])),
+    ("files", "app_files", "one", single(app_files=[{"path": "a", "template": "shop.ini.j2"}])),
+    ("files", "app_files", "one", single(app_files=[{"path": "a", "template": "/nowhere/shop.ini.j2"}])),
+    ("files", "app_files", "one", single(app_files=[{"path": "a", "content": "b"}] * 2)),
+    (
+        "files",
+        "app_files",
+        "one",
+        single(app_files=[{"path": "a", "content": "b"}, {"path": "a/b", "content": "b"}]),
+    ),
+    ("settings-overlay", "app_settings_overlay", "one", single(app_settings_overlay="DEBUG = = 1")),
+    *[
+        ("build-commands", "django_app_build_commands", "one", single(django_app_build_commands=[command]))
+        for command in ("", "a\nb")
+    ],
     ("django_app", "app_environment", "one", single(app_environment={"A B": "c"})),
     ("django_app", "django_app_readiness_path", "one", single(django_app_readiness_path="readyz")),
     ("django_app", "django_app_smoke_paths", "one", single(django_app_smoke_paths=["/", "shop"])),
@@ -681,7 +712,7 @@ FACTS: dict[str, Any] = {
     "redis_kib": 0,
     "id": "debian",
     "version": "12",
-    "python": [3, 11],
+    "python": [3, 11, 2],
 }
 BAD_SERVERS: list[tuple[str, str, dict[str, Any]]] = [
     ("memory", "celery_worker_pools", {"memory_kib": 2 << 20}),
@@ -694,4 +725,10 @@ BAD_SERVERS: list[tuple[str, str, dict[str, Any]]] = [
     ("distribution", "distribution", {"version": "11"}),
     ("distribution", "distribution", {"id": "ubuntu", "version": "12"}),
     ("python", "python", {"python": [3, 8]}),
+    ("requires-python", "django_app_python", {"python": [3, 9, 2]}),
 ]
+# What a rule about servers looks at beside them.
+VALUES_OF_SERVERS: dict[str, dict[str, Any]] = {
+    "redis_maxmemory": {"redis_maxmemory": "1gb"},
+    "django_app_python": {"app_source": str(PROJECT / "tests/apps/pages")},
+}

@@ -47,15 +47,16 @@ class Server:
         executable(self.root / "bin/supervisorctl", f"echo '{status}'")
 
     def start(self, script: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start a script of sh's or Python's."""
+        """Start a script of a shell's or Python's, which finds what is in the server's file stdin there."""
         text = _OWN_PATHS.sub(rf"{self.root}/\1", script.read_text())
         assert str(self.root) in text
         # Not on stdin: Popen would have to feed it while the script runs.
         command = [sys.executable, "-c", text] if script.suffix == ".py" else ["sh", "-c", text, script.name]
+        stdin = self.root / "stdin"
         return subprocess.Popen(
             [*command, *arguments],
             env={**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}", **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=os.open(stdin if stdin.exists() else os.devnull, os.O_RDONLY),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

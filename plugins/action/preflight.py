@@ -13,8 +13,9 @@ from ansible.plugins.action import ActionBase
 
 ROOT = Path(__file__).resolve().parents[2]
 # From a clone this module is ansible.plugins.action.preflight, from a collection ansible_collections.…: only
-# its path says where the package beside it is.
-sys.path.insert(0, str(ROOT / "plugins/module_utils"))
+# its path says where the package beside it is. A module and a role's program refuse by rules that are theirs.
+for place in ("plugins/module_utils", "plugins/modules", "roles/django_app/files"):
+    sys.path.insert(0, str(ROOT / place))
 
 from rootstock_preflight import catalogue, judgement, reader, report, servers  # noqa: E402 - the path comes first, 2026-11-24
 

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import stat
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +67,36 @@ options:
     description: Directory that becomes a link on the server. The project has no files there. Empty is none.
     type: str
     default: ""
+  settings_module:
+    description: Python module of the application's own settings.
+    type: str
+    default: ""
+  settings_overlay:
+    description:
+      - Python that follows the application's settings. With it the release has a module C(rootstock_settings)
+        with the upper-case names of O(settings_module), in which this text is run.
+    type: str
+    default: ""
+  files:
+    description:
+      - Files that others put into the release. They are in no archive, but part of its name, and the project
+        has none of them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path relative to the release.
+        type: str
+        required: true
+      mode:
+        description: Mode in octal digits.
+        type: str
+        required: true
+      digest:
+        description: Text that is another one for each content, and does not tell it.
+        type: str
+        required: true
   recipe:
     description: Text that is part of the name as well, for instance the script that builds the release.
     type: str
@@ -103,6 +135,11 @@ requirements:
   elements: str
   returned: success
   sample: [requirements/production.txt, requirements/base.txt]
+requires_python:
+  description: The project's C(requires-python), from C(uv.lock) or C(pyproject.toml). Empty is any.
+  type: str
+  returned: success
+  sample: ">=3.12"
 """
 
 IGNORED_NAMES = frozenset(
@@ -111,8 +148,17 @@ IGNORED_NAMES = frozenset(
 )
 IGNORED_SUFFIXES = (".pyc", ".pyo")
 EXTRA_REQUIREMENTS = ".extra-requirements.txt"
+# The module whose name with-env gives to every program of a release that has it.
+SETTINGS = "rootstock_settings.py"
+SETTINGS_TEXT = """# The application's own settings, then app_settings_overlay of the inventory.
+from importlib import import_module as _import_module
+
+_own = _import_module("{module}")
+globals().update((_name, getattr(_own, _name)) for _name in dir(_own) if _name.isupper())
+
+{overlay}"""
 # The role's own places at the top of a release.
-RESERVED_NAMES = (".static", ".complete", ".migrated", ".commands", EXTRA_REQUIREMENTS)
+RESERVED_NAMES = (".static", ".complete", ".migrated", ".commands", EXTRA_REQUIREMENTS, SETTINGS)
 # They keep a directory in Git, and are not what is in it.
 PLACEHOLDERS = (".gitkeep", ".keep", ".gitignore")
 REQUIREMENTS_FILES = ("uv.lock", "requirements.txt", "pyproject.toml")
@@ -268,6 +314,25 @@ def check_requirements(source: Path, name: str) -> list[str]:
     return names
 
 
+def read_requires_python(source: Path, requirements: str) -> str:
+    """Return the specifiers of the Pythons that the project is for; "" if it does not say.
+
+    Raises ReleaseError, OSError.
+    """
+    lock = Path(requirements).name == "uv.lock"
+    file = source / (requirements if lock else Path(requirements).with_name("pyproject.toml"))
+    if not file.is_file():
+        file = source / "pyproject.toml"
+    if not file.is_file():
+        return ""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ReleaseError(f"'{file}' is no TOML: {error}") from error
+    said = (content if lock else content.get("project", {})).get("requires-python", "")
+    return str(said)
+
+
 def find_requirements(source: Path) -> str:
     """The first that is there of the files that may say what to install. Raises ReleaseError without any."""
     for name in REQUIREMENTS_FILES:
@@ -309,6 +374,66 @@ def check_places(entries: list[Entry], media_dir: str) -> None:
             " uploads on the server. Move these files to another directory, or let settings read MEDIA_ROOT"
             " from the environment and leave django_app_media_dir out."
         )
+
+
+def faults_of_paths(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with paths of app_files by themselves, and what to type."""
+    seen: list[str] = []
+    for path in paths:
+        parts = Path(path).parts
+        if path in seen:
+            yield f"app_files has '{path}' twice: a file has one content", "leave one of them out"
+        elif not parts or path.startswith("/") or ".." in parts or path != os.path.normpath(path):
+            rule = "a path is relative to the release's directory, without '..'"
+            yield f"app_files has '{path}': {rule}", "write it as in path: config/shop.ini"
+        elif parts[0] in RESERVED_NAMES or ignored(parts[0]):
+            rule = "the name is one that a release keeps for itself"
+            yield f"app_files has '{path}': {rule}", "give the file another name"
+        elif inside := [
+            one for one in seen if Path(one) in Path(path).parents or Path(path) in Path(one).parents
+        ]:
+            rule = f"'{inside[0]}' would be a file and a directory"
+            yield f"app_files has '{path}': {rule}", "give one of them another name"
+        seen.append(path)
+
+
+def fault_of_overlay(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with app_settings_overlay, and what to type; None if it is Python."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        number = getattr(error, "lineno", None) or 1
+        lines = text.splitlines()
+        line = lines[number - 1].strip() if number <= len(lines) else ""
+        says = f"app_settings_overlay is no Python: {getattr(error, 'msg', error)} in line {number}, '{line}'"
+        return says, "correct the line"
+    return None
+
+
+def check_additions(entries: list[Entry], paths: list[str], overlay: str, own_places: list[str]) -> None:
+    """Raise ReleaseError for what the inventory cannot add to the release, with all that is wrong."""
+    found = list(faults_of_paths(paths))
+    for path in paths:
+        for entry in entries:
+            if path == entry.path or Path(path) in Path(entry.path).parents:
+                rule = "the project has a file of that path"
+                found.append(
+                    (f"app_files has '{path}': {rule}", "remove it there, or give this one another path")
+                )
+                break
+            # A link would lead elsewhere.
+            if Path(entry.path) in Path(path).parents:
+                rule = f"'{entry.path}' is no directory of the project"
+                found.append((f"app_files has '{path}': {rule}", "give the file another path"))
+                break
+        for place in own_places:
+            if Path(path).is_relative_to(place):
+                rule = f"'{place}' is made when the release is built"
+                found.append((f"app_files has '{path}': {rule}", "give the file another path"))
+    if overlay and (fault := fault_of_overlay(overlay)):
+        found.append(fault)
+    if found:
+        raise ReleaseError("\n".join(f"{says}. Fix: {fix}." for says, fix in found))
 
 
 def write_archive(source: Path, entries: list[Entry], release: str, archive: Path) -> None:
@@ -391,6 +516,18 @@ def main() -> None:
             "requirements_file": {"type": "str", "default": ""},
             "extra_requirements": {"type": "list", "elements": "str", "default": []},
             "media_dir": {"type": "str", "default": ""},
+            "settings_module": {"type": "str", "default": ""},
+            "settings_overlay": {"type": "str", "default": ""},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "mode": {"type": "str", "required": True},
+                    "digest": {"type": "str", "required": True},
+                },
+            },
             "recipe": {"type": "str", "default": ""},
         },
         mutually_exclusive=[("source", "package")],
@@ -399,6 +536,8 @@ def main() -> None:
     )
     given = module.params
     media_dir = given["media_dir"]
+    overlay, files = given["settings_overlay"].strip(), given["files"]
+    requires_python = ""
     # A package has no directory, and nothing is read there.
     project, cache_dir = Path(os.devnull), Path(given["cache_dir"])
     try:
@@ -412,9 +551,15 @@ def main() -> None:
             )
             entries = without_placeholders(read_entries(project), media_dir)
             check_places(entries, media_dir)
+            requires_python = read_requires_python(project, requirements[0])
+        check_additions(entries, [file["path"] for file in files], overlay, [media_dir] if media_dir else [])
+        if overlay:
+            text = SETTINGS_TEXT.format(module=given["settings_module"], overlay=overlay)
+            entries.append(made_entry(SETTINGS, text.split("\n")))
         if given["extra_requirements"]:
             entries.append(made_entry(EXTRA_REQUIREMENTS, given["extra_requirements"]))
-        release = identify(entries, [requirements[0], media_dir, given["recipe"]])
+        added = [json.dumps(files, sort_keys=True)] if files else []
+        release = identify(entries, [requirements[0], media_dir, given["recipe"], *added])
         archive = cache_dir / f"{release}.tar.gz"
         if not module.check_mode and not archive.exists():
             write_archive(project, entries, release, archive)
@@ -428,6 +573,7 @@ def main() -> None:
             archive=str(archive),
             files=len(entries),
             requirements=requirements,
+            requires_python=requires_python,
         )
 
 

@@ -175,6 +175,41 @@ def test_a_package_needs_no_files(tmp_path: Path) -> None:
     }
 
 
+def test_what_the_inventory_adds_is_part_of_the_name_and_no_secret_is_anywhere(tmp_path: Path) -> None:
+    source = tmp_path / "shop"
+    source.mkdir()
+    (source / "requirements.txt").write_text("django\n")
+    (tmp_path / "greeting.j2").write_text("hello {{ django_app_name }}\n")
+    secret = {"path": "config/shop.ini", "content": "hunter2", "secret": True}
+    template = {"path": "greeting.txt", "template": str(tmp_path / "greeting.j2")}
+    plain = {"django_app_source": str(source), "django_app_files_key": "a"}
+    hosts: dict[str, dict[str, Any]] = {
+        "plain": plain,
+        "secret": plain | {"django_app_files": [secret]},
+        "same": plain | {"django_app_files": [secret | {"mode": "0640"}]},
+        "content": plain | {"django_app_files": [secret | {"content": "hunter3"}]},
+        "mode": plain | {"django_app_files": [secret | {"mode": "0750"}]},
+        "key": plain | {"django_app_files": [secret], "django_app_files_key": "b"},
+        "template": plain | {"django_app_files": [template, secret]},
+        "rendered": plain | {"django_app_files": [template, secret], "django_app_name": "blog"},
+        "overlay": plain | {"django_app_settings_overlay": "DEBUG = False"},
+        "python": plain | {"django_app_python": "3.13"},
+        "commands": plain | {"django_app_build_commands": ["true"]},
+        "other-commands": plain | {"django_app_build_commands": ["false"]},
+    }
+    done = identify(tmp_path, hosts, "-v")
+    found = facts(done)
+    releases = {host: release for host, (release, _) in found.items()}
+    assert releases["same"] == releases["secret"]
+    assert len(set(releases.values())) == len(hosts) - 1
+    # The content is neither shown nor in the archive, which names no such file either.
+    assert "hunter" not in done.stdout + done.stderr
+    assert packed(found["template"][1]) == {"requirements.txt": "django\n"}
+    settings = packed(found["overlay"][1])["rootstock_settings.py"]
+    assert settings.endswith("\n\nDEBUG = False\n")
+    assert '_import_module("shop.settings")' in settings
+
+
 # --- What is said, and what the programs become: the role's expressions.
 
 

@@ -1,6 +1,7 @@
 """What preflight says of a server when it has seen it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from preflight_inventories import (
     host,
     inventory_of,
 )
-from preflight_tables import BAD_SERVERS, FACTS, POOL, POOL_DEFAULTS
+from preflight_tables import BAD_SERVERS, FACTS, POOL, POOL_DEFAULTS, VALUES_OF_SERVERS
 
 
 def problems_of_one(facts: dict[str, Any], **values: Any) -> list[Problem]:
@@ -29,7 +30,7 @@ def test_the_defaults_fit_a_server_with_4_gib() -> None:
 
 @pytest.mark.parametrize(("rule", "variable", "bad"), BAD_SERVERS)
 def test_a_server_that_cannot_carry_it_is_refused(rule: str, variable: str, bad: dict[str, Any]) -> None:
-    values = {"redis_maxmemory": "1gb"} if variable == "redis_maxmemory" else {}
+    values = VALUES_OF_SERVERS.get(variable, {})
     (found,) = problems_of_one(FACTS | bad, **values)
     assert (found.rule, found.variable, found.hosts) == (rule, variable, ("one",))
     assert found.says
@@ -38,10 +39,37 @@ def test_a_server_that_cannot_carry_it_is_refused(rule: str, variable: str, bad:
 
 @pytest.mark.parametrize(("rule", "variable", "bad"), BAD_SERVERS)
 def test_a_rule_is_waived_by_its_name(rule: str, variable: str, bad: dict[str, Any]) -> None:
-    values: dict[str, Any] = {"redis_maxmemory": "1gb"} if variable == "redis_maxmemory" else {}
+    values = VALUES_OF_SERVERS.get(variable, {})
     waived = problems_of_one(FACTS | bad, preflight_waived=[rule], **values)
     assert [problem.rule for problem in waived] == ([] if rule in WAIVABLE else [rule])
     assert waived or f"preflight_waived: [{rule}]" in problems_of_one(FACTS | bad, **values)[0].mend
+
+
+@pytest.mark.parametrize(
+    ("specifiers", "wanted", "says", "fix"),
+    [
+        ("==3.14.*", "", "the server's Python is 3.11.2 (Debian's)", 'django_app_python: "3.14"'),
+        (">=3.11.4", "", "the server's Python is 3.11.2 (Debian's)", 'django_app_python: "3.12"'),
+        ("==3.14.*", "3.13", "the server's Python is 3.13 (django_app_python)", 'django_app_python: "3.14"'),
+        (">=3.11.4", "3.11", "", ""),
+        ("==3.14.*", "3.14", "", ""),
+        (">=3.11", "", "", ""),
+    ],
+)
+def test_a_project_for_another_python_names_both(
+    tmp_path: Path, specifiers: str, wanted: str, says: str, fix: str
+) -> None:
+    project = f"[project]\nname = 'shop'\nversion = '1'\nrequires-python = '{specifiers}'\n"
+    (tmp_path / "pyproject.toml").write_text(project)
+    found = problems_of_one(FACTS, app_source=str(tmp_path), django_app_python=wanted)
+    assert [problem.rule for problem in found] == (["requires-python"] if says else [])
+    for problem in found:
+        assert problem.says == f"requires-python of the application is {specifiers}, and {says}."
+        assert problem.mend == fix
+    # Of other sources it is not known yet, and a data store runs no application.
+    assert problems_of_one(FACTS, app_source="shop==1.0", django_app_python=wanted) == []
+    store = host(groups=("redis",), app_source=str(tmp_path), django_app_python=wanted)
+    assert problems_of_servers(inventory_of([store]), {"one": FACTS}, POOL_DEFAULTS) == []
 
 
 def test_workers_that_drain_first_need_their_memory_once() -> None:

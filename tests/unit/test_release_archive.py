@@ -340,3 +340,100 @@ def test_cache_keeps_the_newest_archives(tmp_path: Path, monkeypatch: pytest.Mon
         os.utime(tmp_path / f"{age}.tar.gz", (1000 - age, 1000 - age))
     release_archive.prune_archives(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tar.gz", "1.tar.gz"]
+
+
+# --- What the inventory adds.
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.12'\n"}, ">=3.12"),
+        ({"pyproject.toml": "[project]\nname = 'shop'\n"}, ""),
+        ({"pyproject.toml": "[tool.ruff]\n"}, ""),
+        ({}, ""),
+        # Where there is a lock, it counts: uv has made it for these.
+        (
+            {
+                "uv.lock": "requires-python = '==3.14.*'\n",
+                "pyproject.toml": "[project]\nrequires-python = '>=3.12'\n",
+            },
+            "==3.14.*",
+        ),
+    ],
+)
+def test_the_python_that_a_project_is_for(project: Path, files: dict[str, str], expected: str) -> None:
+    for file, text in files.items():
+        (project / file).write_text(text)
+    requirements = "uv.lock" if "uv.lock" in files else "requirements.txt"
+    assert release_archive.read_requires_python(project, requirements) == expected
+
+
+def test_the_python_of_a_project_whose_requirements_are_elsewhere(project: Path) -> None:
+    (project / "pyproject.toml").write_text("[project]\nrequires-python = '>=3.12'\n")
+    (project / "requirements").mkdir()
+    assert release_archive.read_requires_python(project, "requirements/production.txt") == ">=3.12"
+
+
+def refused(project: Path, paths: list[str], overlay: str = "", places: tuple[str, ...] = ()) -> str:
+    """Return what is said of additions."""
+    with pytest.raises(release_archive.ReleaseError) as error:
+        release_archive.check_additions(release_archive.read_entries(project), paths, overlay, list(places))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("manage.py", "the project has a file of that path"),
+        ("shop", "the project has a file of that path"),
+        ("manage.py/a", "'manage.py' is no directory of the project"),
+        ("link/a", "'link' is no directory of the project"),
+        ("/etc/passwd", "a path is relative"),
+        ("../a", "a path is relative"),
+        ("shop/../../a", "a path is relative"),
+        (".", "a path is relative"),
+        ("a/", "a path is relative"),
+        (".venv/lib/a.py", "the name is one that a release keeps for itself"),
+        (".complete", "the name is one that a release keeps for itself"),
+        ("rootstock_settings.py", "the name is one that a release keeps for itself"),
+        ("staticfiles/a.css", "'staticfiles' is made when the release is built"),
+    ],
+)
+def test_files_that_a_release_cannot_be_given(project: Path, path: str, rule: str) -> None:
+    (project / "link").symlink_to("shop")
+    message = refused(project, [path], places=("staticfiles",))
+    assert message.startswith(f"app_files has '{path}': {rule}")
+    assert ". Fix: " in message
+
+
+def test_all_that_cannot_be_added_is_told_at_once(project: Path) -> None:
+    message = refused(project, ["../a", "b", "b", "c", "c/d", "shop.ini"], "DEBUG = = 1")
+    lines = message.splitlines()
+    assert len(lines) == 4
+    assert lines[1] == "app_files has 'b' twice: a file has one content. Fix: leave one of them out."
+    assert "'c' would be a file and a directory" in lines[2]
+    assert "app_settings_overlay is no Python: invalid syntax in line 1, 'DEBUG = = 1'" in lines[3]
+
+
+def test_files_of_directories_of_the_project_are_added(project: Path) -> None:
+    entries = release_archive.read_entries(project)
+    release_archive.check_additions(entries, ["shop/local.ini", "config/a", "config/b"], "import os\n", [])
+
+
+def test_settings_follow_those_of_the_application(project: Path) -> None:
+    (project / "shop/settings.py").write_text("DEBUG = True\nNAME = 'own'\nother = 1\n_PRIVATE = 1\n")
+    overlay = "import os\nNAME = NAME + ' {and} more'\nHOME = os.environ['HOME']"
+    text = release_archive.SETTINGS_TEXT.format(module="shop.settings", overlay=overlay)
+    (project / "rootstock_settings.py").write_text(text)
+    shown = "import rootstock_settings as s; print({n: getattr(s, n) for n in dir(s) if n.isupper()})"
+    done = subprocess.run(
+        [sys.executable, "-c", shown],
+        cwd=project,
+        env={"HOME": "/home/me", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = {"DEBUG": True, "HOME": "/home/me", "NAME": "own {and} more", "_PRIVATE": 1}
+    assert done.stdout.strip() == str(expected)

@@ -66,3 +66,20 @@ def test_a_program_finds_what_is_for_its_purpose_and_nothing_of_another(
     assert found["BROKER"] == broker
     assert found["PLAIN"] == "it's $HOME `id`"
     assert not [name for name in found if "__BROKER" in name]
+
+
+def test_a_release_brings_its_own_settings(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    monkeypatch.chdir(release)
+    file.write_text("DJANGO_SETTINGS_MODULE=shop.settings\nPYTHONPATH=src\n")
+    plain = environment(file)
+    assert (plain["DJANGO_SETTINGS_MODULE"], plain["PYTHONPATH"]) == ("shop.settings", "src")
+    (release / "rootstock_settings.py").touch()
+    found = environment(file)
+    assert found["DJANGO_SETTINGS_MODULE"] == "rootstock_settings"
+    assert found["PYTHONPATH"] == f"src:{release}"
+    file.write_text("DJANGO_SETTINGS_MODULE=shop.settings\n")
+    assert environment(file)["PYTHONPATH"] == str(release)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from release_archive import fault_of_overlay, faults_of_paths
+
 from .catalogue import GROUPS
 from .model import Host, Inventory
 from .problems import Problem
@@ -249,7 +251,53 @@ def cache_name(inventory: Inventory) -> Iterator[Problem]:
         yield inventory.problem("cache-name", variable, [host], says, f"{variable}: {{{line}}}")
 
 
+def faults_of_file(file: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the content of a file that is added, and the way to fix it."""
+    says = f"app_files has '{file.get('path')}'"
+    template = file.get("template")
+    if (template is None) == (file.get("content") is None):
+        has = "both content and template" if template is not None else "neither content nor template"
+        yield f"{says} with {has}: a file has one of them.", "set content or template"
+    elif template is not None and not (Path(template).is_absolute() and Path(template).is_file()):
+        yield f"{says} with template {template}: it is no file.", "begin it with {{ inventory_dir }}"
+    if file.get("secret") is True and str(file.get("mode") or "")[-1:] not in ("", "0"):
+        yield f"{says} with secret and mode {file['mode']}: everybody could read it.", "leave mode out"
+
+
+def files(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse files that a release cannot have."""
+    for host in inventory.of_apps():
+        given = host.get("app_files") or []
+        found = [(f"{says}.", fix) for says, fix in faults_of_paths(str(file.get("path")) for file in given)]
+        found += [fault for file in given for fault in faults_of_file(file)]
+        for says, fix in found:
+            yield inventory.problem("files", "app_files", [host], says, fix)
+
+
+def settings_overlay(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse settings that are no Python."""
+    for host in inventory.of_apps():
+        if fault := fault_of_overlay(str(host.get("app_settings_overlay"))):
+            says, fix = fault
+            yield inventory.problem("settings-overlay", "app_settings_overlay", [host], f"{says}.", fix)
+
+
+def build_commands(inventory: Inventory) -> Iterator[Problem]:
+    """Refuse build commands that are not one line."""
+    for host in inventory.of_apps():
+        for command in host.get("django_app_build_commands") or []:
+            if not command.strip() or len(command.strip().splitlines()) > 1:
+                says = "A build command is one line of a shell."
+                fix = "make each line an item, or join them with &&"
+                yield inventory.problem(
+                    "build-commands", "django_app_build_commands", [host], says, fix, value=command
+                )
+
+
 RULES_OF_APPLICATIONS = (
+    files,
+    settings_overlay,
+    build_commands,
     groups,
     required,
     name,

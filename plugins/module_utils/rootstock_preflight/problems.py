@@ -22,6 +22,9 @@ RULES = {
     "source-key": "`app_source_key` is a file that nobody else may read.",
     "domain": "`app_domain` and `app_extra_domains` are host names.",
     "hook": "A hook is the absolute path of a file.",
+    "files": "A file of `app_files` has a path in the release, and either `content` or `template`.",
+    "settings-overlay": "`app_settings_overlay` is Python.",
+    "build-commands": "Each of `django_app_build_commands` is one line.",
     "environment-names": "`app_environment_names`, `app_database_environment`: names, none of them twice.",
     "cache-name": "No environment variable is the address of the cache and of Celery's broker or results.",
     "celery-settings": "`celery_settings` has no secret, and nothing that another variable sets.",
@@ -65,6 +68,7 @@ RULES = {
     "disk": "1 GiB is free on `/srv` and on `/var/lib`, and twice Redis' `maxmemory` where Redis runs.",
     "distribution": "A server runs Debian 12 or 13, and all Redis of a set the same one.",
     "python": "A server's `python3` is 3.9 or newer.",
+    "requires-python": "A project in a directory of the controller is for the Python that it would run on.",
 }
 # Those that a variable switches off: the user may know better.
 WAIVABLE = ("memory", "disk", "distribution", "managed-encryption")

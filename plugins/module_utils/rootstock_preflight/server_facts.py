@@ -1,7 +1,7 @@
 """What preflight asks a server for, in one round trip. It only reads, and runs with the server's own python3.
 
 Prints JSON: memory_kib, disk_kib (free, by path), redis_kib (what Redis has on disk), id and version of the
-distribution, python (major, minor), packages (names of those that are installed).
+distribution, python (its version as numbers), packages (names of those that are installed).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(root: Path) -> None:
         "redis_kib": used_kib(root / "var/lib/redis"),
         "id": distribution.get("ID", ""),
         "version": distribution.get("VERSION_ID", ""),
-        "python": list(sys.version_info[:2]),
+        "python": list(sys.version_info[:3]),
         "packages": packages(),
     }
     print(json.dumps(facts))

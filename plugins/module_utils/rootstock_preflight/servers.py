@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from build_release import refusal
+from release_archive import ReleaseError, find_requirements, read_requires_python
+
 from .memory import budget, size
-from .model import Host, Inventory
+from .model import APP_GROUPS, Host, Inventory
 from .problems import WAIVABLE, Problem
 
 # Of a server's RAM the firmware and the kernel keep up to 7 %: one sold with 4 GiB shows as little as 3.72.
@@ -88,11 +92,37 @@ def python(inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, A
         yield inventory.problem("python", "python", hosts, says, "install a newer python3, or a newer Debian")
 
 
+def requires_python(
+    inventory: Inventory, hosts: list[Host], facts: Facts, _pools: dict[str, Any]
+) -> Iterator[Problem]:
+    """Refuse a project that is for another Python than the one that it would run on."""
+    for host in hosts:
+        source, wanted = Path(str(host.get("app_source"))), str(host.get("django_app_python"))
+        # A package's own is known when it is installed, a repository's when it is fetched.
+        if not host.is_in(*APP_GROUPS) or not (source.is_absolute() and source.is_dir()):
+            continue
+        try:
+            name = str(host.get("django_app_requirements_file")) or find_requirements(source)
+            specifiers = read_requires_python(source, name)
+        except (ReleaseError, OSError, UnicodeDecodeError):
+            # The release is refused with what is wrong with these files.
+            continue
+        found = ".".join(map(str, facts["python"]))
+        # Which patch of a Python that is yet to be installed is not known.
+        versions = [wanted, *(f"{wanted}.{patch}" for patch in range(40))] if wanted else [found]
+        origin = "django_app_python" if wanted else "Debian's"
+        said = [refusal("the application", specifiers, version, origin) for version in versions]
+        if all(said):
+            says, _, fix = said[0].partition(" Fix: ")
+            yield inventory.problem("requires-python", "django_app_python", [host], says, fix)
+
+
 RULES_OF_SERVERS: dict[str, Callable[[Inventory, list[Host], Facts, dict[str, Any]], Iterator[Problem]]] = {
     "memory": memory,
     "disk": disk,
     "distribution": distribution,
     "python": python,
+    "requires-python": requires_python,
 }
 
 
