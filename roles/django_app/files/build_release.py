@@ -281,8 +281,7 @@ def find_interpreter(wanted: str, mirror: str) -> Interpreter:
         )
         # The application's user reads it.
         run("", "chmod", "-R", "go=rX", TOOLS / "python")
-    # The version itself, not a link to the newest patch: an environment does not change beneath a release.
-    return described(Path(run("", *find).strip()).resolve(), UVS)
+    return described(Path(run("", *find).strip()), UVS)
 
 
 def environment_name(files: list[Path], interpreter: Interpreter) -> str:
