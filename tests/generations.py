@@ -34,7 +34,9 @@ def pids(stack: Stack) -> dict[str, int]:
 
 def generations(stack: Stack) -> set[str]:
     """Return the generations of which a program is left, whatever its state."""
-    return {name.split(".", 1)[1] for name in stack.programs() if "." in name}
+    return {
+        name.split(".", 1)[1] for name in stack.programs() if name.startswith(f"{stack.app}-") and "." in name
+    }
 
 
 def releases_in_use(stack: Stack) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from prober import Answer, Prober, Request, Traffic, percentile, planned
-from stack import Stack
+from stack import Stack, wait_for
 from traffic import Account, Effect, Ledger, check
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -221,6 +221,15 @@ def test_slow_answers_do_not_lower_the_rate_and_none_is_forgotten(site: Threadin
     assert traffic.errors == []
     assert 0 < late.sent < traffic.sent
     assert min(found.due for found in late.answers) >= begun + 0.75
+
+
+def test_of_an_application_that_is_not_the_sample_only_a_page_and_its_files_are_asked(
+    site: ThreadingHTTPServer,
+) -> None:
+    with Prober(cast(Stack, Local(site.server_port)), rate=40, page="/welcome") as prober:
+        wait_for(lambda: prober.result().sent >= 8, 10, "eight answers")
+    asked = {(found.path, found.request.fresh) for found in prober.result().answers}
+    assert asked == {(path, fresh) for path in ("/welcome", "/static/shop.1.css") for fresh in (True, False)}
 
 
 def test_a_site_that_is_gone_is_an_error_of_each_request(site: ThreadingHTTPServer) -> None:
