@@ -151,10 +151,11 @@ test: setup ## everything that CI runs
 	@$(MAKE) --no-print-directory molecule SCENARIO=apps
 
 .PHONY: test-all
-test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; several servers; each kombu; all faults three times, with controls, and two random schedules
+test-all: ## the same in full: ten deploys, and one killed between any two tasks; all attacks; eight applications as they exist in the wild; several servers; each kombu; all faults three times, with controls, and two random schedules
 	@RELEASE_DEPLOYS=10 RELEASE_BOUNDARIES=all $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory versions
 	@SECURITY_LONG=1 $(MAKE) --no-print-directory molecule SCENARIO=security
+	@$(MAKE) --no-print-directory molecule SCENARIO=shapes
 	@$(MAKE) --no-print-directory molecule SCENARIO=fleet
 	@$(MAKE) --no-print-directory molecule SCENARIO=sentinel
 	@FAULTS_RUNS=3 FAULTS_CONTROLS=1 $(MAKE) --no-print-directory faults
