@@ -42,6 +42,8 @@ DONE_AGAIN = {
     "cut-postgresql": False,
     "slow-postgresql": False,
 }
+#: Faults in which a task leaves no row, and is retried.
+DATABASE = {"kill-postgresql", "freeze-postgresql", "cut-postgresql", "slow-postgresql"}
 #: Faults that no visitor may notice.
 UNNOTICED = {"kill-child", "kill-worker", "freeze-worker", "stop-pool", "kill-beat", "freeze-beat", "deploy"}
 #: Faults in which beat cannot send, or is not there.
@@ -130,7 +132,14 @@ class Case:
     def _explained(self, task: Publication, key: str) -> bool:
         first = self.runs[key][0]
         began = task.at if task.kind in FOLLOWED else first.started
-        # A retry after an error of the database is a message that was published meanwhile.
+        # A retry after an error of the database is a message that was published meanwhile. Without a row
+        # nothing says when the task that failed was begun.
+        wanted = task.due or task.at
+        if any(
+            event.kind in DATABASE and event.begun <= first.started and wanted <= event.ended
+            for event in self.history.events
+        ):
+            began = wanted
         return any(
             event.begun <= first.finished + ACKNOWLEDGED
             and began <= event.ended + ACKNOWLEDGED

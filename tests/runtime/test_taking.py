@@ -77,6 +77,23 @@ def test_what_is_done_is_acknowledged_while_the_worker_waits_for_another(stage: 
     wait_for(lambda: stage.held() == 0, 3, "it is acknowledged")
 
 
+@pytest.mark.parametrize("step", ["on_accepted", "ack"])
+@pytest.mark.parametrize("countdown", [None, 1])
+def test_what_is_done_is_acknowledged_before_a_drain_ends(
+    stage: Stage, step: str, countdown: float | None
+) -> None:
+    """A long task keeps the worker for as long as it takes; SIGTERM comes while a short one is under way."""
+    worker = stage.worker(concurrency=2, VICTIM_ENDS_AFTER=step, ROOTSTOCK_DRAIN_SECONDS="60")
+    stage.send("record", "long", 8)
+    wait_for(lambda: stage.begun("long"), 15, "the long one runs")
+    stage.send("record", "short", countdown=countdown)
+    worker.says("Warm shutdown")
+    wait_for(lambda: stage.held() == 1, 4, "only the long one is held")
+    assert (stage.done("short"), stage.done("long")) == (1, 0)
+    worker.process.wait(20)
+    assert (kept(stage), stage.begun("short"), stage.done("long")) == (0, 1, 1)
+
+
 def test_what_redis_answered_and_nobody_read_is_given_back(stage: Stage) -> None:
     """As when the end of a cut connection reaches Redis after the worker is back on another one."""
     worker = stage.worker()

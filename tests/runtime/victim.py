@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, chord
+from celery.signals import worker_init
 from kombu import Queue
 
 SETTINGS = {
@@ -64,6 +65,28 @@ if os.environ.get("VICTIM_NAMESPACE"):
     )
 else:
     app.conf.update(SETTINGS)
+
+
+@worker_init.connect
+def end_after(**_: object) -> None:
+    """Has SIGTERM come right after a step that the test names: a moment that no test could meet."""
+    step = os.environ.get("VICTIM_ENDS_AFTER")
+    if not step:
+        return
+    from celery.worker.request import Request
+
+    from rootstock_worker.broker import QoS
+
+    owner: Any = {"ack": QoS, "on_accepted": Request}[step]
+    original = getattr(owner, step)
+
+    def then_end(self: Any, *arguments: Any, **options: Any) -> Any:
+        result = original(self, *arguments, **options)
+        if step == "ack" or "short" in str(self.args):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    setattr(owner, step, then_end)
 
 
 def note(what: str, key: str) -> None:

@@ -44,6 +44,15 @@ BLIND = Sample(290, "healthy")
         (history(CHAIN, runs=STEPS[:1]), ["lost"]),
         (history(TASK, runs=(DONE, replace(DONE, key="r/2"))), ["unexpected"]),
         (history(TASK, runs=(DONE, AGAIN)), ["duplicated"]),
+        # It waited in its queue while Redis was killed, and the database was there.
+        (
+            history(
+                TASK,
+                runs=(replace(DONE, started=150, finished=151), replace(AGAIN, started=152, finished=153)),
+                events=[Event("kill-redis", "", 120, 121)],
+            ),
+            ["duplicated"],
+        ),
         (history(ETA, runs=(replace(DONE, started=129, finished=129.1),)), ["early"]),
         (history(CHAIN, runs=(STEPS[0], replace(STEPS[1], started=100.21))), ["early"]),
         (history(CHORD, runs=(*STEPS, replace(PARTS[2], started=100.45))), ["early"]),
@@ -87,6 +96,12 @@ def test_each_violation_is_found(seen: History, kinds: list[str]) -> None:
             replace(TASK, kind="retry"),
             runs=(replace(DONE, started=120, finished=121), replace(AGAIN, started=122, finished=123)),
             events=[KILL],
+        ),
+        # Failed at the database, without a row, while Redis was killed.
+        history(
+            TASK,
+            runs=(replace(DONE, started=150, finished=151), replace(AGAIN, started=152, finished=153)),
+            events=[Event("cut-postgresql", "", 100, 130), Event("kill-redis", "", 120, 121)],
         ),
         history(CHAIN, runs=STEPS),
         history(CHORD, runs=PARTS),

@@ -301,4 +301,4 @@ def test_the_script_tells_what_a_server_has(tmp_path: Path, capsys: pytest.Captu
     assert min(found[0]["disk_kib"].values()) > 0
     assert 64 <= found[0]["redis_kib"] < 256
     assert (found[0]["id"], found[0]["version"]) == ("debian", "12")
-    assert len(found[0]["python"]) == 2
+    assert len(found[0]["python"]) == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The variables that give names; no name may be given twice.
 NAMING = ("app_environment_names", "app_database_environment")
 OF_CELERY = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+# An application may keep results elsewhere: Celery itself would prefer what is in the environment.
+MAY_HAVE_NO_NAME = "CELERY_RESULT_BACKEND"
 MANAGED = {
     "redis": ("app_broker_url", "app_result_url", "app_cache_url"),
     "postgresql": ("app_database_url",),
@@ -190,6 +192,8 @@ def faults_of_names(inventory: Inventory, host: Host) -> Iterator[tuple[str, str
     for variable in NAMING:
         for part, given in (host.get(variable) or {}).items():
             aliases = aliases_of(given)
+            if given == [] and part == MAY_HAVE_NO_NAME:
+                continue
             if not aliases or not all(aliases):
                 yield (
                     variable,

@@ -16,8 +16,8 @@ what a worker must write to go on is written by scripts that free memory first: 
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -25,13 +25,16 @@ from typing import Any
 import kombu
 import kombu.transport
 from celery.app.amqp import AMQP
+from celery.bootsteps import StartStopStep
 from celery.signals import worker_init, worker_process_init, worker_shutdown
 from celery.worker import state
+from celery.worker.consumer import Consumer
+from celery.worker.consumer.tasks import Tasks
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from rootstock_worker.envelope import DELIVERIES, PUT_BACKS
 from rootstock_worker.holders import Holder, Recovery, give_back, ranked, time_of
@@ -103,8 +106,15 @@ class QoS(redis.QoS):
         if threading.get_ident() == State.loop and not is_ending():
             self.channel.done.append(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
-        else:
+            return
+        try:
             super().ack(delivery_tag)
+        except RedisError:
+            if not is_ending():
+                raise
+            # The worker tries once more when it has ended.
+            self.channel.done.append(delivery_tag)
+            virtual.QoS.ack(self, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         """Without a transaction: a tag in the index alone is forgotten by whoever gives messages back."""
@@ -354,6 +364,21 @@ class SentinelTransport(Polled, redis.SentinelTransport):
     Channel = SentinelChannel
 
 
+class LoopEnd(StartStopStep):
+    """Acknowledges what the event loop would have with its next turn: a drain may take long."""
+
+    requires = (Tasks,)
+
+    def stop(self, parent: Any) -> None:
+        """After the loop, before the connection is closed and the tasks are waited for."""
+        cycle = getattr(parent.connection.transport, "cycle", None) if parent.connection else None
+        if is_ending() and isinstance(cycle, Poller):
+            State.loop = None
+            for channel in tuple(cycle._channels):
+                with suppress(RedisError):
+                    channel.acknowledge()
+
+
 class Connection(kombu.Connection):
     """A worker's: Celery has no setting for how long it waits between two tries."""
 
@@ -363,12 +388,28 @@ class Connection(kombu.Connection):
 
 def on_init(sender: Any, **_: object) -> None:
     """The worker knows its name and has not connected yet."""
+    sender.app.steps["consumer"].add(LoopEnd)
     State.holder = Holder.this(sender.hostname)
 
 
 def on_process_init(**_: object) -> None:
     """What a child consumes by itself is its own: it does not know what the worker holds, and has no loop."""
     State.holder = State.loop = None
+
+
+def without_loop(call_soon: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Celery's way to have the event loop do something, which does it itself once that has ended.
+
+    Celery keeps it until the worker ends. So a task that ends in a drain would stay unacknowledged as long as
+    any other task runs, and would be done again if the worker was killed meanwhile.
+    """
+
+    def call(consumer: Any, what: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if is_ending() and State.loop is None:
+            return what(*args, **kwargs)
+        return call_soon(consumer, what, *args, **kwargs)
+
+    return call
 
 
 def on_shutdown(sender: Any, **_: object) -> None:
@@ -381,6 +422,7 @@ def on_shutdown(sender: Any, **_: object) -> None:
 def install() -> None:
     """Have all connections that are made from now on be of these classes."""
     AMQP.Connection = Connection
+    Consumer.call_soon = without_loop(Consumer.call_soon)
     for alias, name in (
         ("redis", "Transport"),
         ("rediss", "Transport"),

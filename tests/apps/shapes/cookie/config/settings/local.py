@@ -1,4 +1,4 @@
-from .base import *  # noqa: F403
+from .base import *  # noqa: F403 - as cookiecutter writes it, 2026-11-30
 from .base import env
 
 DEBUG = True
