@@ -5,6 +5,7 @@ import os
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_its_playbooks_run_from_another_directory(controller: Controller, tmp_pa
     app = tmp_path / "app"
     app.mkdir()
     groups = ("redis", "postgresql", "web", "workers", "beat", "flower")
-    hosts = {group: {"hosts": {"one": {}}} for group in groups}
+    hosts: dict[str, Any] = {group: {"hosts": {"one": {}}} for group in groups}
     variables = {
         "app_name": "shop",
         "app_domain": "shop.example.org",
