@@ -20,6 +20,8 @@ STATUS_DELAY = 60.0
 RECOVERY = 30.0
 #: How long the status may call something unhealthy after the last fault.
 ALARM = 90.0
+#: Processes of a pool of the test server.
+PROCESSES = 2
 #: Beat starts within that time.
 BEAT_START = 3.0
 
@@ -246,7 +248,22 @@ class Case:
             for run in self.history.executions
             if run.started <= sample.at and run.finished >= known
         }
-        return sorted(waiting - busy)
+        return sorted(waiting - busy - self._interrupted(sample))
+
+    def _interrupted(self, sample: Sample) -> set[str]:
+        """Queues whose pool may have been busy with long tasks that a fault interrupted, without a row."""
+        found = Counter(
+            task.queue
+            for task in self.history.publications
+            if task.kind == "long" and task.acknowledged is not None and task.acknowledged <= sample.at
+            for run in self.runs.get(task.key, [])[:1]
+            if any(
+                event.kind in DONE_AGAIN and sample.at <= event.ended and event.begun <= run.started
+                for event in self.history.events
+            )
+            and run.started > sample.at
+        )
+        return {queue for queue, count in found.items() if count >= PROCESSES}
 
     def _last_fault(self, sample: Sample) -> float:
         """When the last fault before a sample had ended: until then it may be what holds a message up."""

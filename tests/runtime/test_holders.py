@@ -319,6 +319,39 @@ def test_what_a_lost_connection_had_brought_comes_back(stage: Stage, server: Bro
     assert (stage.begun("running"), stage.begun("later")) == (1, 1)
 
 
+def test_a_worker_that_has_lost_redis_has_its_whole_prefetch_again(stage: Stage, server: Broker) -> None:
+    """Celery sets the count back while tasks with an ETA are ahead, and each of them takes one from it later."""
+    stage.worker(concurrency=2)
+    stage.send("record", "running", 5)
+    wait_for(lambda: stage.begun("running") == 1, 15, "it runs")
+    server.kill()
+    server.start()
+    keys = [f"later {number}" for number in range(3)]
+    for key in keys:
+        stage.send("record", key, countdown=8)
+    wait_for(lambda: stage.held() == 4, 10, "all are held")
+    wait_for(lambda: all(stage.done(key) for key in ("running", *keys)), 20, "all are done")
+    stage.send("record", "long", 20)
+    wait_for(lambda: stage.begun("long") == 1, 10, "it runs")
+    stage.send("record", "short")
+    wait_for(lambda: stage.done("short") == 1, 5, "the idle process does it")
+
+
+def test_what_still_runs_after_redis_was_lost_counts_as_taken(stage: Stage, server: Broker) -> None:
+    """A message that this worker has no process for is one that another worker could do now."""
+    stage.worker(concurrency=2)
+    for key in ("one", "two"):
+        stage.send("record", key, 8)
+        wait_for(lambda key=key: stage.begun(key) == 1, 15, "it runs")
+    server.kill()
+    server.start()
+    wait_for(lambda: stage.broker.scard("rootstock.holders") == 1, 15, "the worker is back")
+    stage.send("record", "third")
+    stage.worker("b")
+    wait_for(lambda: stage.done("third") == 1, 5, "the other worker does it")
+    assert (stage.done("one"), stage.done("two")) == (0, 0)
+
+
 def test_redis_starts_with_the_transactions_of_before(stage: Stage, server: Broker) -> None:
     """It replays its file as the default user, whom nobody can be: one without rights loses them (7.0.15)."""
     with stage.broker.pipeline(transaction=True) as pipe:

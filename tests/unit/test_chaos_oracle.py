@@ -35,6 +35,8 @@ PARTS = (*STEPS, Execution("r/1.body", 101, 101.1, "default.aa@one"))
 STUCK = Left("r/1", "default.aa@one|x|1|2", False, 100.2)
 AGAIN = replace(DONE, started=110, finished=110.1)
 BLIND = Sample(290, "healthy")
+LONG = [replace(TASK, key=f"r/{number}", keys=(f"r/{number}",), kind="long") for number in (8, 9)]
+REDONE = [replace(DONE, key=task.key, started=215, finished=290) for task in LONG]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,17 @@ BLIND = Sample(290, "healthy")
             history(TASK, runs=(replace(DONE, started=180, finished=181),), samples=[Sample(170, "healthy")]),
             ["status lie"],
         ),
+        # One process had nothing to do.
+        (
+            history(
+                TASK,
+                LONG[0],
+                runs=(replace(DONE, started=295, finished=296), REDONE[0]),
+                samples=[Sample(190, "healthy")],
+                events=[Event("power", "", 200, 210)],
+            ),
+            ["status lie"],
+        ),
     ],
 )
 def test_each_violation_is_found(seen: History, kinds: list[str]) -> None:
@@ -102,6 +115,14 @@ def test_each_violation_is_found(seen: History, kinds: list[str]) -> None:
             TASK,
             runs=(replace(DONE, started=150, finished=151), replace(AGAIN, started=152, finished=153)),
             events=[Event("cut-postgresql", "", 100, 130), Event("kill-redis", "", 120, 121)],
+        ),
+        # All processes were busy with long tasks, until the power failed.
+        history(
+            TASK,
+            *LONG,
+            runs=(replace(DONE, started=295, finished=296), *REDONE),
+            samples=[Sample(190, "healthy")],
+            events=[Event("power", "", 200, 210)],
         ),
         history(CHAIN, runs=STEPS),
         history(CHORD, runs=PARTS),

@@ -103,6 +103,7 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """With the loop's next turn; at once where there is no loop, or it will not come round again."""
+        State.carried.discard(delivery_tag)
         if threading.get_ident() == State.loop and not is_ending():
             self.channel.done.append(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
@@ -126,12 +127,15 @@ class QoS(redis.QoS):
     def restore_unacked(self, client: Any = None) -> None:
         """Of a lost connection: what runs goes on, and is acknowledged by another one."""
         if not is_ending():
-            for tag in running():
+            known = (self._delivered.keys() - self._dirty) | State.carried
+            State.carried = running() & known
+            for tag in State.carried:
                 self._delivered.pop(tag, None)
         super().restore_unacked(client)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """While Redis refuses it the message stays noted, and goes back as what nobody here knows."""
+        State.carried.discard(delivery_tag)
         try:
             super().reject(delivery_tag, requeue)
         except self.channel.ResponseError as error:
@@ -146,7 +150,10 @@ class QoS(redis.QoS):
             give_back(self.channel, client, keys, tag, count=self.channel.counter_of(tag), last=leftmost)
 
     def can_consume(self) -> bool:
-        return time.monotonic() >= self.paused_until and bool(super().can_consume())
+        """Not while Redis refuses to write. What still runs although its connection was lost counts, too."""
+        count = self.prefetch_count
+        held = len(self._delivered) - len(self._dirty) + len(State.carried)
+        return time.monotonic() >= self.paused_until and (not count or held < count)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
         """A worker looks by its own clock: kombu's is a hundred seconds before 5.7."""
@@ -388,6 +395,9 @@ class Connection(kombu.Connection):
 
 def on_init(sender: Any, **_: object) -> None:
     """The worker knows its name and has not connected yet."""
+    # Celery's own way to count what still runs after a lost connection sets the prefetch count back later. It
+    # forgets tasks with an ETA: each takes one from the count when its time comes, until one is left.
+    sender.app.conf.worker_enable_prefetch_count_reduction = False
     sender.app.steps["consumer"].add(LoopEnd)
     State.holder = Holder.this(sender.hostname)
 

@@ -105,6 +105,8 @@ class State:
     noted: str | None = None
     #: The thread in which the event loop runs, if there is one: `done` is empty whenever the loop waits.
     loop: int | None = None
+    #: The tags of the tasks that run although the connection that brought them was lost.
+    carried: ClassVar[set[str]] = set()
     #: The timer of that loop by which the worker looks for what dead processes have left.
     looks: Any = None
     #: The tags of what is done and not acknowledged yet, of each broker: they outlive a connection.
