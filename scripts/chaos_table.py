@@ -1,6 +1,7 @@
 """Writes what `make chaos` has measured: bench/results/chaos.json and the table in docs/chaos.md.
 
 Usage: chaos_table.py RESULTS [RESULTS...]     (files of lines that tests/chaos has written)
+       chaos_table.py --keep RESULTS...        (keeps the lines of all other schedules and seeds)
        chaos_table.py --check                  (writes nothing; fails if the table is not the JSON file's)
 """
 
@@ -52,6 +53,12 @@ def summary(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: (line["schedule"], line["seed"]))
 
 
+def merged(kept: Iterable[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines that are kept, without those of a schedule and seed that ran again, and new lines."""
+    found = {(line["schedule"], line["seed"]): dict(line) for line in [*kept, *lines]}
+    return [found[key] for key in sorted(found)]
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """Return counts for people."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "-"
@@ -80,6 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The table of docs/chaos.md.")
     parser.add_argument("results", nargs="*", type=Path)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
     if bool(arguments.results) == arguments.check:
         parser.error("name files of results, or --check")
@@ -89,7 +97,9 @@ def main() -> int:
             print(f"{PAGE.name} is not current: run scripts/chaos_table.py RESULTS", file=sys.stderr)
             return 1
         return 0
-    lines = summary(load(arguments.results))
+    lines = merged(
+        json.loads(RESULTS.read_text()) if arguments.keep else [], summary(load(arguments.results))
+    )
     RESULTS.write_text(json.dumps(lines, indent=1) + "\n")
     PAGE.write_text(with_table(PAGE.read_text(), table(lines)))
     return 0

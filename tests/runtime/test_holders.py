@@ -320,7 +320,7 @@ def test_what_a_lost_connection_had_brought_comes_back(stage: Stage, server: Bro
 
 
 def test_a_worker_that_has_lost_redis_has_its_whole_prefetch_again(stage: Stage, server: Broker) -> None:
-    """Celery sets the count back while tasks with an ETA are ahead, and each of them takes one from it later."""
+    """Celery sets the count back while tasks with an ETA are ahead, and each takes one from it later."""
     stage.worker(concurrency=2)
     stage.send("record", "running", 5)
     wait_for(lambda: stage.begun("running") == 1, 15, "it runs")

@@ -32,3 +32,14 @@ def test_the_page_has_the_committed_results() -> None:
     lines = json.loads(chaos_table.RESULTS.read_text())
     page = chaos_table.PAGE.read_text()
     assert page == with_table(page, chaos_table.table(lines))
+
+
+def test_a_schedule_that_ran_again_replaces_its_line_and_keeps_the_others() -> None:
+    kept = chaos_table.summary([record(1, "power", "lost", lost=1), record(1, "mixed")])
+    again = chaos_table.summary([record(1, "power"), record(2, "mixed")])
+    lines = chaos_table.merged(kept, again)
+    assert [(line["schedule"], line["seed"], line["lost"]) for line in lines] == [
+        ("mixed", 1, 0),
+        ("mixed", 2, 0),
+        ("power", 1, 0),
+    ]
