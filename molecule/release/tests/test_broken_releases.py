@@ -77,6 +77,10 @@ def test_a_broken_release_is_refused_and_the_old_one_serves(
     before, begun = state(), time.time()
     run = play.fail("deploy", {"app_source": str(broken(sources)), **PATIENCE})
     run.says(cause)
+    if broken is releases.denied_command:
+        # All others are denied nothing, which is asked at the end.
+        assert stack.denied()
+        stack.redis("server.acl_log_reset()\nprint(1)")
     # The processes that never answer have the time that Gunicorn gives to requests.
     wait_until_drained(stack, 60)
     assert state() == before
@@ -86,10 +90,6 @@ def test_a_broken_release_is_refused_and_the_old_one_serves(
     seen = traffic.prober.result(begun)
     assert seen.sent > 20
     assert not seen.failures, seen
-    if broken is releases.denied_command:
-        # All others are denied nothing, which is asked at the end.
-        assert stack.denied()
-        stack.redis("server.acl_log_reset()\nprint(1)")
 
 
 def test_the_next_good_release_goes_live(
