@@ -3,7 +3,6 @@
 Who the processes run as is left out.
 """
 
-import importlib.util
 import json
 import os
 import pwd
@@ -17,7 +16,7 @@ import pytest
 import yaml
 
 import application
-from repository import PROJECT
+from repository import PROJECT, source_module
 from server import Server, executable
 
 FILES = PROJECT / "roles/django_app/files"
@@ -295,12 +294,7 @@ COMPRESS_ROOT, COMPRESS_OUTPUT_DIR, COMPRESS_OFFLINE_MANIFEST = STATIC_ROOT, "CA
 
 
 def finish_release() -> Any:
-    spec = importlib.util.spec_from_file_location("finish_release", FINISH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return source_module("roles/django_app/files/finish_release.py")
 
 
 def test_static_files_are_taken_from_the_application(tmp_path: Path) -> None:
@@ -317,6 +311,42 @@ def test_static_files_are_taken_from_the_application(tmp_path: Path) -> None:
     assert modes == [0o755, 0o644, 0o755]
     assert secret.stat().st_mode & 0o7777 == 0o600
     assert not (place / "pipe").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["elsewhere", "release", "release/link", "release/.venv/static", "release/../etc"]
+)
+def test_root_makes_no_other_directory_the_applications(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """The process of the application may say anything of where its static files are."""
+    module, release, elsewhere = finish_release(), tmp_path / "release", tmp_path / "elsewhere"
+    for directory in (release / ".venv/static", elsewhere, tmp_path / "etc"):
+        directory.mkdir(parents=True)
+    (elsewhere / "file").touch()
+    (release / "link").symlink_to(elsewhere)
+    (tmp_path / "env").touch()
+    touched: list[Path] = []
+    monkeypatch.setattr(module, "prepare", lambda found, user: touched.append(found))
+    said = {"problems": [], "whole": True, "collect": True, "place": str(tmp_path / place), "manifests": {}}
+    monkeypatch.setattr(module.Application, "run", lambda *_, **__: json.dumps(said))
+    expected = {"interface": "", "requirements": []}
+    application = module.Application(
+        {
+            "user": "shop",
+            "root": str(tmp_path),
+            "release": str(release),
+            "environment_file": str(tmp_path / "env"),
+            "environment": {},
+            "secrets": [],
+            "media_dir": "",
+            "expected": expected,
+        }
+    )
+    assert module.finish(application, "") == 1
+    assert "must be below the release's directory" in capsys.readouterr().err
+    assert touched == []
+    assert not (release / ".static").is_symlink()
 
 
 def test_what_an_interrupted_run_has_collected_is_collected_again(

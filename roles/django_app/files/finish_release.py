@@ -165,6 +165,16 @@ def settle(place: Path) -> None:
                 os.unlink(name, dir_fd=handle)
 
 
+def is_below(place: str, release: Path) -> bool:
+    """Whether a directory is the release's own, whatever links lead to it.
+
+    The application's own process says where its static files are. This program, which is root, makes that
+    directory the application's to write in.
+    """
+    real, top = Path(os.path.realpath(place)), Path(os.path.realpath(release))
+    return real != top and real.is_relative_to(top) and not real.is_relative_to(top / ".venv")
+
+
 def link_static(release: Path, place: str) -> Path:
     """Give the place of static files its one name in the release; return the place."""
     link = release / ".static"
@@ -282,9 +292,12 @@ def finish(application: Application, inspect: str) -> int:
         text = (
             "The application ended its own process while it was loaded. Fix: correct what its last lines say:"
         )
-        report = {"problems": [trouble(text, str(failed))], "whole": False, "collect": False}
+        report = {"problems": [trouble(text, str(failed))], "whole": False, "collect": False, "place": ""}
     problems = report["problems"]
-    if report["whole"] and not done:
+    if report["place"] and not is_below(report["place"], release):
+        text = f"Static files are at {report['place']}: the place must be below the release's directory."
+        problems.append(trouble(f"{text} Fix: correct STATIC_ROOT"))
+    elif report["whole"] and not done:
         if report["collect"]:
             problems += collect(application, report["place"])
         else:
