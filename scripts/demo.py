@@ -50,7 +50,7 @@ started = time.monotonic()
 
 
 class DemoError(Exception):
-    """A failure that its one-line message explains whole: what, why and the mend."""
+    """A failure that its one-line message explains whole: what, why and the fix."""
 
 
 def say(text: str) -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "plugins/module_utils"))
 from rootstock_preflight import catalogue  # noqa: E402 - the path comes first, 2026-11-24
 
 PAGE = ROOT / "docs/variables.md"
-MEND = "run .venv/bin/python scripts/reference.py"
+FIX = "run .venv/bin/python scripts/reference.py"
 HEAD = "| Variable | Type | Default | Description |\n|---|---|---|---|"
 INTRODUCTION = f"""# Variables
 
@@ -26,7 +26,7 @@ Everything that an inventory may set, in `group_vars` or `host_vars`. Preflight 
 what is **required** must be set; a default of "none" means that the variable may be left out.
 [Inventories](inventories.md) says where a value belongs.
 
-This page is generated: {MEND}"""
+This page is generated: {FIX}"""
 SECTIONS = {
     "app": ("The application", "What the inventory says about the application itself."),
     "vault": ("Secrets", "`make secrets` generates them into the vault file. The roles get them from there."),
@@ -77,7 +77,7 @@ def main() -> int:
     if PAGE.exists() and text == PAGE.read_text():
         return 0
     if check:
-        print(f"reference: docs/variables.md is not current; {MEND}", file=sys.stderr)
+        print(f"reference: docs/variables.md is not current; {FIX}", file=sys.stderr)
         return 1
     PAGE.write_text(text)
     print("reference: wrote docs/variables.md")

@@ -16,7 +16,7 @@ import yaml
 ROLES = Path(__file__).resolve().parent.parent / "roles"
 BEGIN, END = "<!-- variables -->", "<!-- /variables -->"
 LONGEST_DEFAULT = 60
-MEND = "run .venv/bin/python scripts/role_readme.py"
+FIX = "run .venv/bin/python scripts/role_readme.py"
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def main() -> int:
         if text == readme.read_text():
             continue
         if arguments.check:
-            print(f"role_readme: roles/{name}/README.md is not current; {MEND}", file=sys.stderr)
+            print(f"role_readme: roles/{name}/README.md is not current; {FIX}", file=sys.stderr)
             failures += 1
         else:
             readme.write_text(text)

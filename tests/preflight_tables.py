@@ -559,7 +559,7 @@ BAD: list[tuple[str, str, str, Made]] = [
     ],
     ("django_app", "app_environment", "one", single(app_environment={"A B": "c"})),
     ("django_app", "django_app_readiness_path", "one", single(django_app_readiness_path="readyz")),
-    ("django_app", "django_app_smoke_paths", "one", single(django_app_smoke_paths=["/", "shop"])),
+    ("smoke-paths", "django_app_smoke_paths", "one", single(django_app_smoke_paths=["/", "shop"])),
     *(
         ("celery-settings", "celery_settings", "one", single(celery_settings=settings))
         for settings in (
@@ -578,7 +578,7 @@ BAD: list[tuple[str, str, str, Made]] = [
         single(app_extra_programs=[{"name": "web", "command": "true"}]),
     ),
     *[
-        ("django_app", "app_timers", "one", single(app_timers=timers))
+        ("timers", "app_timers", "one", single(app_timers=timers))
         for timers in (
             [{"name": "a", "command": "x", "schedule": "daily"}] * 2,
             [{"name": "A b", "command": "x", "schedule": "daily"}],

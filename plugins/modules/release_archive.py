@@ -172,7 +172,7 @@ ARCHIVES_KEPT = 20
 
 
 class ReleaseError(Exception):
-    """The source cannot become a release; the message says what is wrong and how to mend it."""
+    """The source cannot become a release; the message says what is wrong and how to fix it."""
 
 
 @dataclass(frozen=True)

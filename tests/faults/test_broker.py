@@ -259,7 +259,7 @@ def test_the_file_of_redis_is_torn(trial: Trial) -> None:
 
 @contextmanager
 def strict_loading(stack: Stack) -> Iterator[None]:
-    """Redis that does not start with a torn file; which is mended by Redis' own tool."""
+    """Redis that does not start with a torn file; which is fixed by Redis' own tool."""
     config = "/etc/redis/redis.conf"
     stack.host.check_output(f"sed -i.faults 's/^aof-load-truncated .*/aof-load-truncated no/' {config}")
     try:

@@ -341,7 +341,7 @@ def test_what_the_programs_cannot_be_made_of(variables: dict[str, Any], message:
 
 # As Git 2.39 and OpenSSH 9.2 say it.
 @pytest.mark.parametrize(
-    ("words", "mend"),
+    ("words", "fix"),
     [
         ("Host key verification failed. fatal: Could not read from remote repository.", "accept it"),
         (
@@ -366,7 +366,7 @@ def test_what_the_programs_cannot_be_made_of(variables: dict[str, Any], message:
         ("fatal: bad config line 1", "if that is damaged"),
     ],
 )
-def test_what_git_says_is_explained(words: str, mend: str) -> None:
+def test_what_git_says_is_explained(words: str, fix: str) -> None:
     message = value(
         "__django_app_git_problem",
         __django_app_git={"msg": words, "failed": True},
@@ -374,7 +374,7 @@ def test_what_git_says_is_explained(words: str, mend: str) -> None:
         django_app_source_key="/keys/shop",
     )
     explanation = message.partition("Git says: ")[0]
-    assert mend in " ".join(explanation.split())
+    assert fix in " ".join(explanation.split())
     assert "(app_source)" in explanation
     assert message.endswith(words)
 

@@ -127,7 +127,7 @@ def test_servers_are_asked_and_told_at_once(options: tuple[str, ...], tmp_path: 
     assert "Preflight found 1 problem in these servers. Nothing was changed on any." in done.stdout
     asked = "one" if options else "one, two"
     assert f"1. celery_worker_pools of {asked} (" in done.stdout
-    assert "mend:  lower concurrency" in done.stdout
+    assert "fix:   lower concurrency" in done.stdout
 
 
 def test_servers_that_carry_it_pass(tmp_path: Path) -> None:
@@ -150,13 +150,13 @@ def test_every_missing_or_empty_group_is_named(tmp_path: Path) -> None:
 
 def test_the_right_name_of_a_misspelt_one_is_given(tmp_path: Path) -> None:
     (found,) = refusals(Draft().with_(app_domian="shop.example.net"), tmp_path)
-    assert (found.says, found.mend) == ("Nothing reads app_domian.", "did you mean app_domain?")
+    assert (found.says, found.fix) == ("Nothing reads app_domian.", "did you mean app_domain?")
 
 
 def test_a_wired_name_is_refused_with_those_that_feed_it(tmp_path: Path) -> None:
     draft = Draft().with_(nginx_server_names=["a.example.net"], celery_workers_enabled=False)
-    mends = {problem.variable: problem.mend for problem in refusals(draft, tmp_path)}
-    assert mends == {
+    fixes = {problem.variable: problem.fix for problem in refusals(draft, tmp_path)}
+    assert fixes == {
         "nginx_server_names": "set app_domain or app_extra_domains instead",
         "celery_workers_enabled": "leave it out, and change the groups",
     }
@@ -167,7 +167,7 @@ def test_all_missing_secrets_are_named_with_the_way_to_make_them(tmp_path: Path)
     assert {problem.variable for problem in found} == {"vault_redis_password", "vault_flower_password"}
     for problem in found:
         assert f"The secret {problem.variable} is not set." in problem.says
-        assert problem.mend == "make secrets INVENTORY=production"
+        assert problem.fix == "make secrets INVENTORY=production"
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -207,7 +207,7 @@ def test_an_entry_says_hosts_place_value_rule_and_mend() -> None:
         "2. flower_port of web0, web1 and 48 more (hosts.yml:3)",
         "   value: 80",
         "   rule:  It is taken. [ports]",
-        "   mend:  take another",
+        "   fix:   take another",
     ]
 
 

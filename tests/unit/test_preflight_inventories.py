@@ -35,7 +35,7 @@ def test_one_mistake_is_one_problem(rule: str, variable: str, hosts: str, made: 
         (rule, variable, hosts)
     ]
     assert found[0].says
-    assert found[0].mend
+    assert found[0].fix
 
 
 @pytest.mark.parametrize("made", GOOD.values(), ids=GOOD)
@@ -53,7 +53,7 @@ def test_a_password_among_the_settings_of_celery_is_not_shown(tmp_path: Path) ->
         "celery_settings.a[0]",
     ]
     assert "kept" not in str(found)
-    assert all("app_secret_environment" in each.mend for each in found)
+    assert all("app_secret_environment" in each.fix for each in found)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_an_unsafe_way_to_a_service_is_shown_without_its_password(
     assert (found.rule, found.value) == ("managed-encryption", value)
     assert "kept" not in str(found)
     assert "sslmode" in found.says
-    assert "sslmode=verify-full" in found.mend
-    assert "preflight_waived: [managed-encryption]" in found.mend
+    assert "sslmode=verify-full" in found.fix
+    assert "preflight_waived: [managed-encryption]" in found.fix
 
 
 def test_three_mistakes_are_three_problems(tmp_path: Path) -> None:

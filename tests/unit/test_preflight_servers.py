@@ -34,7 +34,7 @@ def test_a_server_that_cannot_carry_it_is_refused(rule: str, variable: str, bad:
     (found,) = problems_of_one(FACTS | bad, **values)
     assert (found.rule, found.variable, found.hosts) == (rule, variable, ("one",))
     assert found.says
-    assert found.mend
+    assert found.fix
 
 
 @pytest.mark.parametrize(("rule", "variable", "bad"), BAD_SERVERS)
@@ -42,7 +42,7 @@ def test_a_rule_is_waived_by_its_name(rule: str, variable: str, bad: dict[str, A
     values = VALUES_OF_SERVERS.get(variable, {})
     waived = problems_of_one(FACTS | bad, preflight_waived=[rule], **values)
     assert [problem.rule for problem in waived] == ([] if rule in WAIVABLE else [rule])
-    assert waived or f"preflight_waived: [{rule}]" in problems_of_one(FACTS | bad, **values)[0].mend
+    assert waived or f"preflight_waived: [{rule}]" in problems_of_one(FACTS | bad, **values)[0].fix
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_project_for_another_python_names_both(
     assert [problem.rule for problem in found] == (["requires-python"] if says else [])
     for problem in found:
         assert problem.says == f"requires-python of the application is {specifiers}, and {says}."
-        assert problem.mend == fix
+        assert problem.fix == fix
     # Of other sources it is not known yet, and a data store runs no application.
     assert problems_of_one(FACTS, app_source="shop==1.0", django_app_python=wanted) == []
     store = host(groups=("redis",), app_source=str(tmp_path), django_app_python=wanted)
@@ -90,7 +90,7 @@ def test_the_redis_of_a_set_have_one_version() -> None:
     facts = dict.fromkeys(("one", "two", "three"), FACTS) | {"three": FACTS | {"version": "13"}}
     (found,) = problems_of_servers(inventory_of(members), facts, POOL_DEFAULTS)
     assert (found.rule, found.hosts) == ("distribution", ("one", "two", "three"))
-    assert "preflight_waived: [distribution]" in found.mend
+    assert "preflight_waived: [distribution]" in found.fix
     alone = [replace(member, values=member.values | {"redis_sentinel_enabled": False}) for member in members]
     assert problems_of_servers(inventory_of(alone), facts, POOL_DEFAULTS) == []
 

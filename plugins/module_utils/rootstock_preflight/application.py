@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from release_archive import fault_of_overlay, faults_of_paths
 
 from .catalogue import GROUPS
 from .model import Host, Inventory
@@ -40,13 +38,13 @@ def groups(inventory: Inventory) -> Iterator[Problem]:
         if group in inventory.groups and (inventory.groups[group] or can_be_empty):
             continue
         state = "empty" if group in inventory.groups else "missing"
-        mend = "add it to the inventory's file of hosts; a single server is in all groups"
+        fix = "add it to the inventory's file of hosts; a single server is in all groups"
         if managed:
-            mend += f". An application that uses a managed one has {', '.join(managed)}"
+            fix += f". An application that uses a managed one has {', '.join(managed)}"
         says = f"The inventory's group {group} is {state}. " + (
             "It may be empty, but must be there." if can_be_empty else "It must have at least one host."
         )
-        yield inventory.problem("groups", f"group {group}", [], says, mend)
+        yield inventory.problem("groups", f"group {group}", [], says, fix)
 
 
 def required(inventory: Inventory) -> Iterator[Problem]:
@@ -71,8 +69,8 @@ def name(inventory: Inventory) -> Iterator[Problem]:
         value = host.get("app_name")
         if value and not NAME.fullmatch(value):
             says = "app_name is the name of a system user, of directories and of a database."
-            mend = "use a lower-case letter, then at most 30 lower-case letters, digits and hyphens"
-            yield inventory.problem("app-name", "app_name", [host], says, mend)
+            fix = "use a lower-case letter, then at most 30 lower-case letters, digits and hyphens"
+            yield inventory.problem("app-name", "app_name", [host], says, fix)
 
 
 def interface(inventory: Inventory) -> Iterator[Problem]:
@@ -102,14 +100,14 @@ def source(inventory: Inventory) -> Iterator[Problem]:
             continue
         if not value.startswith("/"):
             says = "app_source must be an absolute path, a git URL (https, ssh, file) or name==version."
-            mend = "write it as one of them; a path begins with {{ inventory_dir }} or {{ playbook_dir }}"
+            fix = "write it as one of them; a path begins with {{ inventory_dir }} or {{ playbook_dir }}"
         elif not Path(value).exists():
-            says, mend = "app_source names a directory that is not on the controller.", "correct the path"
+            says, fix = "app_source names a directory that is not on the controller.", "correct the path"
         elif not Path(value).is_dir():
-            says, mend = "app_source names a file.", "name the directory of the Django project"
+            says, fix = "app_source names a file.", "name the directory of the Django project"
         else:
             continue
-        yield inventory.problem("source", "app_source", [host], says, mend)
+        yield inventory.problem("source", "app_source", [host], says, fix)
 
 
 def source_options(inventory: Inventory) -> Iterator[Problem]:
@@ -119,8 +117,8 @@ def source_options(inventory: Inventory) -> Iterator[Problem]:
         if is_git(value):
             if not host.get("app_source_ref"):
                 says = "app_source is a git URL, and app_source_ref is not set: it says what is deployed."
-                mend = "set app_source_ref to a branch, a tag or a commit"
-                yield inventory.problem("source-options", "app_source_ref", [host], says, mend)
+                fix = "set app_source_ref to a branch, a tag or a commit"
+                yield inventory.problem("source-options", "app_source_ref", [host], says, fix)
             continue
         for option in ("app_source_ref", "app_source_key", "app_source_directory"):
             if value and host.get(option):
@@ -135,15 +133,15 @@ def source_key(inventory: Inventory) -> Iterator[Problem]:
         if not host.get("app_source_key") or not is_git(str(host.get("app_source"))):
             continue
         if not key.is_absolute() or not key.is_file():
-            says, mend = (
+            says, fix = (
                 "app_source_key is no file on the controller.",
                 "give the absolute path of the private key",
             )
         elif key.stat().st_mode & 0o077:
-            says, mend = "app_source_key can be read by others, so ssh refuses it.", f"chmod 600 {key}"
+            says, fix = "app_source_key can be read by others, so ssh refuses it.", f"chmod 600 {key}"
         else:
             continue
-        yield inventory.problem("source-key", "app_source_key", [host], says, mend)
+        yield inventory.problem("source-key", "app_source_key", [host], says, fix)
 
 
 def domains_of(host: Host) -> list[str]:
@@ -163,8 +161,8 @@ def domains(inventory: Inventory) -> Iterator[Problem]:
             for domain, checked in zip(found, bare, strict=True):
                 if domain and (len(domain) > 253 or not DOMAIN.fullmatch(checked)):
                     says = f"{domain} is no host name."
-                    mend = "use a domain in lower case, without a scheme, a port and a path"
-                    yield inventory.problem("domain", variable, [host], says, mend)
+                    fix = "use a domain in lower case, without a scheme, a port and a path"
+                    yield inventory.problem("domain", variable, [host], says, fix)
 
 
 def hooks(inventory: Inventory) -> Iterator[Problem]:
@@ -174,8 +172,8 @@ def hooks(inventory: Inventory) -> Iterator[Problem]:
             path = Path(host.get(variable))
             if variable in host.where and not (path.is_absolute() and path.is_file()):
                 says = f"{variable} is {path}: it must be the absolute path of a file of tasks."
-                mend = "begin it with {{ inventory_dir }}, or leave the variable out"
-                yield inventory.problem("hook", variable, [host], says, mend)
+                fix = "begin it with {{ inventory_dir }}, or leave the variable out"
+                yield inventory.problem("hook", variable, [host], says, fix)
 
 
 def aliases_of(given: Any) -> list[Any]:
@@ -208,10 +206,10 @@ def faults_of_names(inventory: Inventory, host: Host) -> Iterator[tuple[str, str
                 elif alias not in taken:
                     taken[alias] = part
                 elif not is_cache_beside_celery({taken[alias], part}):
-                    mend = "give each its own name"
+                    fix = "give each its own name"
                     if {taken[alias], part} == set(OF_CELERY):
-                        mend = f"leave {part} out of {variable}: Celery itself reads it, before the settings"
-                    yield variable, f"{taken[alias]} and {part} would both be {alias}.", mend
+                        fix = f"leave {part} out of {variable}: Celery itself reads it, before the settings"
+                    yield variable, f"{taken[alias]} and {part} would both be {alias}.", fix
 
 
 def is_cache_beside_celery(standard: set[str]) -> bool:
@@ -224,8 +222,8 @@ def environment_names(inventory: Inventory) -> Iterator[Problem]:
     # The role would refuse the environment that these names are part of.
     covers = ("app_environment", "app_secret_environment")
     for host in inventory.of_apps():
-        for variable, says, mend in faults_of_names(inventory, host):
-            yield inventory.problem("environment-names", variable, [host], says, mend, covers=covers)
+        for variable, says, fix in faults_of_names(inventory, host):
+            yield inventory.problem("environment-names", variable, [host], says, fix, covers=covers)
 
 
 def cache_name(inventory: Inventory) -> Iterator[Problem]:
@@ -255,53 +253,7 @@ def cache_name(inventory: Inventory) -> Iterator[Problem]:
         yield inventory.problem("cache-name", variable, [host], says, f"{variable}: {{{line}}}")
 
 
-def faults_of_file(file: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the content of a file that is added, and the way to fix it."""
-    says = f"app_files has '{file.get('path')}'"
-    template = file.get("template")
-    if (template is None) == (file.get("content") is None):
-        has = "both content and template" if template is not None else "neither content nor template"
-        yield f"{says} with {has}: a file has one of them.", "set content or template"
-    elif template is not None and not (Path(template).is_absolute() and Path(template).is_file()):
-        yield f"{says} with template {template}: it is no file.", "begin it with {{ inventory_dir }}"
-    if file.get("secret") is True and str(file.get("mode") or "")[-1:] not in ("", "0"):
-        yield f"{says} with secret and mode {file['mode']}: everybody could read it.", "leave mode out"
-
-
-def files(inventory: Inventory) -> Iterator[Problem]:
-    """Refuse files that a release cannot have."""
-    for host in inventory.of_apps():
-        given = host.get("app_files") or []
-        found = [(f"{says}.", fix) for says, fix in faults_of_paths(str(file.get("path")) for file in given)]
-        found += [fault for file in given for fault in faults_of_file(file)]
-        for says, fix in found:
-            yield inventory.problem("files", "app_files", [host], says, fix)
-
-
-def settings_overlay(inventory: Inventory) -> Iterator[Problem]:
-    """Refuse settings that are no Python."""
-    for host in inventory.of_apps():
-        if fault := fault_of_overlay(str(host.get("app_settings_overlay"))):
-            says, fix = fault
-            yield inventory.problem("settings-overlay", "app_settings_overlay", [host], f"{says}.", fix)
-
-
-def build_commands(inventory: Inventory) -> Iterator[Problem]:
-    """Refuse build commands that are not one line."""
-    for host in inventory.of_apps():
-        for command in host.get("django_app_build_commands") or []:
-            if not command.strip() or len(command.strip().splitlines()) > 1:
-                says = "A build command is one line of a shell."
-                fix = "make each line an item, or join them with &&"
-                yield inventory.problem(
-                    "build-commands", "django_app_build_commands", [host], says, fix, value=command
-                )
-
-
 RULES_OF_APPLICATIONS = (
-    files,
-    settings_overlay,
-    build_commands,
     groups,
     required,
     name,

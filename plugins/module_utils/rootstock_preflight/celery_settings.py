@@ -62,15 +62,15 @@ def faults(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     settable = {name: value for name, value in settings.items() if name not in BELONGS_TO}
     for path in secrets_in(settable, VARIABLE):
         says = f"{path} is or has a password, which workers would tell Flower."
-        mend = "put the password into app_secret_environment, where the application's settings read it"
-        yield says, mend
+        fix = "put the password into app_secret_environment, where the application's settings read it"
+        yield says, fix
 
 
 def celery_settings(inventory: Inventory) -> Iterator[Problem]:
     """Refuse settings that belong elsewhere."""
     for host in inventory.of_apps():
-        for says, mend in faults(host.get(VARIABLE) or {}):
-            problem = inventory.problem("celery-settings", VARIABLE, [host], says, mend)
+        for says, fix in faults(host.get(VARIABLE) or {}):
+            problem = inventory.problem("celery-settings", VARIABLE, [host], says, fix)
             yield replace(problem, value="")
 
 

@@ -46,8 +46,8 @@ def present(inventory: Inventory) -> Iterator[Problem]:
             value = host.get(name)
             if not value:
                 says = f"The secret {name} is not set. It belongs into the vault file of the inventory."
-                mend = f"make secrets INVENTORY={inventory.name}"
-                yield inventory.problem("secret-missing", name, [host], says, mend)
+                fix = f"make secrets INVENTORY={inventory.name}"
+                yield inventory.problem("secret-missing", name, [host], says, fix)
             elif is_example(value) and MARKER not in value:
                 says = f"{name} is an example's value, which everybody knows."
                 yield inventory.problem(

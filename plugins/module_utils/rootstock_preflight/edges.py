@@ -23,7 +23,7 @@ def is_network(text: str) -> bool:
 
 
 def faults_of_edge(edge: Host, web: list[Host]) -> Iterator[tuple[str, str, str]]:
-    """Yield what is wrong with an edge by itself: the variable, what it says, the way to mend it."""
+    """Yield what is wrong with an edge by itself: the variable, what it says, the way to fix it."""
     if not web:
         says = f"{edge.name} is in the group edge, and no host of the group web is of its application."
         yield "app_name", says, "give it the app_name of the web servers that it leads to"
@@ -44,24 +44,24 @@ def edge(inventory: Inventory) -> Iterator[Problem]:
         hosts = [host for host in inventory.of_apps() if host.get("app_name") == app]
         web = [host for host in hosts if host.is_in("web")]
         for one in edges:
-            for variable, says, mend in faults_of_edge(one, web):
-                yield inventory.problem("edge", variable, [one], says, mend)
+            for variable, says, fix in faults_of_edge(one, web):
+                yield inventory.problem("edge", variable, [one], says, fix)
         behind = [host for host in web if not host.is_in("edge")]
         for variable in CERTIFICATE:
             if found := [host for host in behind if host.get(variable)]:
                 says = f"{variable} is set for {some(found)}, which only {some(edges)} reaches."
-                mend = "set it in group_vars/edge: browsers see the edge's certificate"
-                yield inventory.problem("edge", variable, found, says, mend)
+                fix = "set it in group_vars/edge: browsers see the edge's certificate"
+                yield inventory.problem("edge", variable, found, says, fix)
         if away := [host for host in hosts if host.is_in("flower") and not host.is_in("edge")]:
             says = f"Flower is on {some(away)}, and the domain leads to {some(edges)}."
-            mend = "put the edge's host into the group flower instead"
-            yield inventory.problem("edge", "group flower", away, says, mend)
+            fix = "put the edge's host into the group flower instead"
+            yield inventory.problem("edge", "group flower", away, says, fix)
         if named := [host for host in [*edges, *web] if not is_address(host.address)]:
             says = f"{some(named)} reach each other by address: names are neither opened for nor waited for."
-            mend = "set ansible_host to the address in your private network"
+            fix = "set ansible_host to the address in your private network"
             # The roles refuse it as well, by variables that the addresses are made of.
             covers = ("firewall_open_ports", "app_trusted_proxies", "app_name")
-            yield inventory.problem("edge", "ansible_host", [*edges, *web], says, mend, covers=covers)
+            yield inventory.problem("edge", "ansible_host", [*edges, *web], says, fix, covers=covers)
 
 
 def trusted_proxies(inventory: Inventory) -> Iterator[Problem]:
@@ -71,8 +71,8 @@ def trusted_proxies(inventory: Inventory) -> Iterator[Problem]:
         for proxy in host.get(variable) or []:
             if not is_network(proxy):
                 says = f"{variable} has {proxy}, which is no address and no network."
-                mend = "write it as 10.0.0.5 or 10.0.0.0/24"
-                yield inventory.problem("trusted-proxies", variable, [host], says, mend)
+                fix = "write it as 10.0.0.5 or 10.0.0.0/24"
+                yield inventory.problem("trusted-proxies", variable, [host], says, fix)
 
 
 RULES_OF_EDGES = (edge, trusted_proxies)

@@ -15,6 +15,7 @@ from .model import Inventory
 from .names import failed, marked, typed, unknown
 from .places import RULES_OF_PLACES
 from .problems import Problem
+from .releases import RULES_OF_RELEASES
 from .stores import RULES_OF_STORES
 
 Rule = Callable[[Inventory], Iterable[Problem]]
@@ -23,6 +24,7 @@ Rule = Callable[[Inventory], Iterable[Problem]]
 RULES_OF_VARIABLES: tuple[Rule, ...] = (unknown, marked, failed, typed)
 RULES_BETWEEN_VARIABLES: tuple[Rule, ...] = (
     *RULES_OF_APPLICATIONS,
+    *RULES_OF_RELEASES,
     *RULES_OF_CELERY,
     *RULES_OF_CREDENTIALS,
     *RULES_OF_STORES,

@@ -109,7 +109,7 @@ class Inventory:
         variable: str,
         hosts: Iterable[Host],
         says: str,
-        mend: str,
+        fix: str,
         value: Any = None,
         covers: tuple[str, ...] = (),
     ) -> Problem:
@@ -123,7 +123,7 @@ class Inventory:
             variable=variable,
             hosts=tuple(host.name for host in concerned),
             says=says,
-            mend=mend,
+            fix=fix,
             value=" or ".join(list(shown)[:2]),
             where=", ".join(places[:2]) + (f" and {len(places) - 2} more" if len(places) > 2 else ""),
             covers=covers,

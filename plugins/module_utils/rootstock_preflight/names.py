@@ -35,19 +35,19 @@ def unknown(inventory: Inventory) -> Iterator[Problem]:
                     + (" and ".join(feeds) or "the inventory's groups")
                     + "."
                 )
-                mend = f"set {' or '.join(feeds)} instead" if feeds else "leave it out, and change the groups"
-                yield inventory.problem("wired-variable", name, [host], says, mend)
+                fix = f"set {' or '.join(feeds)} instead" if feeds else "leave it out, and change the groups"
+                yield inventory.problem("wired-variable", name, [host], says, fix)
             else:
                 is_secret = name.startswith("vault_")
                 known = [*catalogue.options, *catalogue.wired]
                 near = nearest(name, known, NEARLY) if is_secret else nearest(name, known)
                 if is_secret and not near:
                     continue
-                mend = f"did you mean {near}?" if near else "docs/variables.md lists all names"
-                mend = REMOVED.get(name, mend)
+                fix = f"did you mean {near}?" if near else "docs/variables.md lists all names"
+                fix = REMOVED.get(name, fix)
                 covers = (near,) if near not in host.where else ()
                 yield inventory.problem(
-                    "unknown-variable", name, [host], f"Nothing reads {name}.", mend, covers=covers
+                    "unknown-variable", name, [host], f"Nothing reads {name}.", fix, covers=covers
                 )
 
 
@@ -82,4 +82,4 @@ def typed(inventory: Inventory) -> Iterator[Problem]:
             ):
                 continue
             for fault in faults(value, option, name):
-                yield inventory.problem("type", name, [host], fault.says, fault.mend, fault.value)
+                yield inventory.problem("type", name, [host], fault.says, fault.fix, fault.value)

@@ -79,8 +79,8 @@ def server_wide(inventory: Inventory) -> Iterator[Problem]:
         for name in names if len(hosts) > 1 else ():
             if any(host.get(name) != hosts[0].get(name) for host in hosts):
                 says = f"The hosts of {address} have different values of {name}, which the server has once."
-                mend = "set it once, in group_vars/all or a group of these hosts"
-                yield inventory.problem("server-wide", name, hosts, says, mend)
+                fix = "set it once, in group_vars/all or a group of these hosts"
+                yield inventory.problem("server-wide", name, hosts, says, fix)
 
 
 def app_once(inventory: Inventory) -> Iterator[Problem]:
@@ -91,8 +91,8 @@ def app_once(inventory: Inventory) -> Iterator[Problem]:
         for app, owners in apps.items():
             if len(owners) > 1:
                 says = f"{' and '.join(host.name for host in owners)} are both {app} on {address}."
-                mend = "give each application its own app_name, or put one host into all the groups"
-                yield inventory.problem("app-once", "app_name", owners, says, mend)
+                fix = "give each application its own app_name, or put one host into all the groups"
+                yield inventory.problem("app-once", "app_name", owners, says, fix)
 
 
 def app_prefix(inventory: Inventory) -> Iterator[Problem]:
@@ -105,8 +105,8 @@ def app_prefix(inventory: Inventory) -> Iterator[Problem]:
                 shorter = str(other.get("app_name"))
                 if name.startswith(f"{shorter}-"):
                     says = f"{name} is {shorter} of {other.name} with a hyphen and more, both on {address}."
-                    mend = "give one of them another app_name: Supervisor's programs are named after it"
-                    yield inventory.problem("app-prefix", "app_name", [host], says, mend)
+                    fix = "give one of them another app_name: Supervisor's programs are named after it"
+                    yield inventory.problem("app-prefix", "app_name", [host], says, fix)
 
 
 def domain_once(inventory: Inventory) -> Iterator[Problem]:
@@ -133,8 +133,8 @@ def acme(inventory: Inventory) -> Iterator[Problem]:
         asking = [host for host in led_to if host.get("nginx_acme_enabled") is True]
         if len({host.address for host in asking}) > 1:
             says = f"{some(asking)} have the domain of {app}: an authority asks only one of them for a proof."
-            mend = "give all of them one certificate, with nginx_tls_certificate and nginx_tls_key"
-            yield inventory.problem("acme", "nginx_acme_enabled", asking, says, mend)
+            fix = "give all of them one certificate, with nginx_tls_certificate and nginx_tls_key"
+            yield inventory.problem("acme", "nginx_acme_enabled", asking, says, fix)
 
 
 def names_of(certificate: x509.Certificate) -> set[str]:

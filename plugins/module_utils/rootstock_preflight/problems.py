@@ -24,6 +24,8 @@ RULES = {
     "hook": "A hook is the absolute path of a file.",
     "files": "A file of `app_files` has a path in the release, and either `content` or `template`.",
     "settings-overlay": "`app_settings_overlay` is Python.",
+    "smoke-paths": "`django_app_smoke_paths` are paths of pages.",
+    "timers": "`app_timers` have names of their own, and management commands.",
     "build-commands": "Each of `django_app_build_commands` is one line.",
     "environment-names": "`app_environment_names`, `app_database_environment`: names, none of them twice.",
     "cache-name": "No environment variable is the address of the cache and of Celery's broker or results.",
@@ -82,7 +84,7 @@ class Problem:
     variable: str
     hosts: tuple[str, ...]
     says: str
-    mend: str
+    fix: str
     value: str = ""
     where: str = ""
     # Other variables about which there is nothing more to say: the right name of a misspelt one.

@@ -226,8 +226,8 @@ class Reader:
         feeds = self.catalogue.wired.get(variable, ())
         if feeds:
             variable = next((feed for feed in feeds if feed in host.where), feeds[0])
-        says, mend = halves(message)
-        return replace(inventory.problem(role, variable, [host], says, mend), made_of=feeds)
+        says, fix = halves(message)
+        return replace(inventory.problem(role, variable, [host], says, fix), made_of=feeds)
 
 
 def replace_all(found: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,9 +262,9 @@ def messages(text: str, role: str) -> list[str]:
 
 
 def halves(message: str) -> tuple[str, str]:
-    """Return what a message says, and the way to mend it, which is its last part."""
+    """Return what a message says, and the way to fix it, which is its last part."""
     for separator in ("; ", ". ", ": "):
-        says, found, mend = message.rpartition(separator)
+        says, found, fix = message.rpartition(separator)
         if found:
-            return says + ("." if separator != ": " else ""), mend.rstrip(".")
+            return says + ("." if separator != ": " else ""), fix.rstrip(".")
     return message, message

@@ -75,7 +75,7 @@ def entry(number: int, problem: Problem) -> str:
     lines = [f"{number}. {head}"]
     if problem.value:
         lines.append(f"   value: {problem.value}")
-    lines += [f"   rule:  {problem.says} [{problem.rule}]", f"   mend:  {problem.mend}"]
+    lines += [f"   rule:  {problem.says} [{problem.rule}]", f"   fix:   {problem.fix}"]
     return "\n".join(lines)
 
 

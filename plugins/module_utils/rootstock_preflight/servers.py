@@ -38,11 +38,11 @@ def memory(
         parts = ", ".join(f"{name} {mib(kib)}" for name, kib in needed.items())
         has = mib(facts["memory_kib"])
         says = f"The programs may take {mib(total)} at the same time ({parts}); the server has {has}."
-        mend = (
+        fix = (
             "lower concurrency or max_memory_per_child in celery_worker_pools, "
             "set generation_strategy: drain_first, or take a larger server"
         )
-        yield inventory.problem("memory", "celery_worker_pools", hosts, says, mend)
+        yield inventory.problem("memory", "celery_worker_pools", hosts, says, fix)
 
 
 def disk(inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, Any]) -> Iterator[Problem]:
@@ -80,8 +80,8 @@ def one_release(inventory: Inventory, facts: Mapping[str, Facts]) -> Iterator[Pr
             f"The Redis of one set are on Debian {' and '.join(versions)}: an older Redis cannot be the"
             " replica of a newer one, so there would be none after a failover."
         )
-        mend = "give all of them the same Debian"
-        yield inventory.problem("distribution", "distribution", members, says, mend)
+        fix = "give all of them the same Debian"
+        yield inventory.problem("distribution", "distribution", members, says, fix)
 
 
 def python(inventory: Inventory, hosts: list[Host], facts: Facts, _: dict[str, Any]) -> Iterator[Problem]:
@@ -142,7 +142,7 @@ def problems_of_servers(
     if not any("distribution" in (host.get("preflight_waived") or []) for host in inventory.redis_set()):
         found += one_release(inventory, facts)
     return [
-        Problem(**{**vars(problem), "mend": f"{problem.mend}; or set preflight_waived: [{problem.rule}]"})
+        Problem(**{**vars(problem), "fix": f"{problem.fix}; or set preflight_waived: [{problem.rule}]"})
         if problem.rule in WAIVABLE
         else problem
         for problem in found

@@ -53,18 +53,18 @@ def redis_users(inventory: Inventory) -> Iterator[Problem]:
         prefix = str(host.get("app_redis_key_prefix") or "")
         if not re.fullmatch(r"[A-Za-z0-9._:-]*", prefix):
             says = f"app_redis_key_prefix is '{prefix}': it is letters, digits and . : - _ only."
-            mend = "change it, such as shop:"
-            yield inventory.problem("redis-users", "app_redis_key_prefix", [host], says, mend)
+            fix = "change it, such as shop:"
+            yield inventory.problem("redis-users", "app_redis_key_prefix", [host], says, fix)
         for rule in host.get("app_redis_rules") or []:
             if not re.fullmatch(r"[-+~&][!-~]+", rule):
                 says = f"app_redis_rules has '{rule}', which is no rule of a Redis ACL."
-                mend = "write one of +command, -command, ~keys, &channels"
+                fix = "write one of +command, -command, ~keys, &channels"
             elif rule[0] in "~&" and not prefix:
                 says = f"app_redis_rules has '{rule}', but without a prefix all keys are its own."
-                mend = "leave it out, or set app_redis_key_prefix"
+                fix = "leave it out, or set app_redis_key_prefix"
             else:
                 continue
-            yield inventory.problem("redis-users", "app_redis_rules", [host], says, mend)
+            yield inventory.problem("redis-users", "app_redis_rules", [host], says, fix)
 
 
 def redis_databases(inventory: Inventory) -> Iterator[Problem]:
@@ -189,13 +189,13 @@ def managed_encryption(inventory: Inventory) -> Iterator[Problem]:
                 continue
             if variable == "app_database_url":
                 weakness, name = postgresql_weakness(host, parts)
-                mend = "write postgresql://…?sslmode=verify-full"
+                fix = "write postgresql://…?sslmode=verify-full"
             else:
                 weakness, name = redis_weakness(variable, parts)
-                mend = "write rediss://…?ssl_cert_reqs=required"
+                fix = "write rediss://…?ssl_cert_reqs=required"
             if weakness:
-                mend = f"{mend}; or set preflight_waived: [{rule}] if nobody else is on the way"
-                found = inventory.problem(rule, variable, [host], f"{variable} {weakness}.", mend)
+                fix = f"{fix}; or set preflight_waived: [{rule}] if nobody else is on the way"
+                found = inventory.problem(rule, variable, [host], f"{variable} {weakness}.", fix)
                 yield replace(found, value=without_password(parts, name))
 
 
@@ -238,8 +238,8 @@ def redis_set(inventory: Inventory) -> Iterator[Problem]:
         yield inventory.problem("redis-set", variable, concerned, says, "set it once, in group_vars/all")
     elif wanted and (len(members) < 3 or len(members) % 2 == 0):
         says = f"{len(members)} hosts are in the group redis: who is the primary is decided by most of them."
-        mend = "put three or five there, or set it to false"
-        yield inventory.problem("redis-set", variable, concerned, says, mend)
+        fix = "put three or five there, or set it to false"
+        yield inventory.problem("redis-set", variable, concerned, says, fix)
     elif wanted and len({host.address for host in members}) < len(members):
         says = "Two hosts of the group redis are one server, and would be gone together."
         yield inventory.problem("redis-set", variable, members, says, "give each a server of its own")
@@ -247,10 +247,10 @@ def redis_set(inventory: Inventory) -> Iterator[Problem]:
         says = (
             f"{some(named)} may become the primary, which Sentinel tells of by its address and not by a name."
         )
-        mend = "set ansible_host to the address in your private network"
+        fix = "set ansible_host to the address in your private network"
         # The roles of all hosts refuse it as well, by a variable that the addresses are made of.
         covers = (variable, "firewall_open_ports")
-        yield inventory.problem("redis-set", "ansible_host", concerned, says, mend, covers=covers)
+        yield inventory.problem("redis-set", "ansible_host", concerned, says, fix, covers=covers)
 
 
 def is_loopback(address: str) -> bool:
@@ -306,8 +306,8 @@ def redis_reachable(inventory: Inventory) -> Iterator[Problem]:
         addresses = node.get(variable)
         if addresses and all(is_loopback(address) for address in addresses):
             says = f"Redis listens on loopback only, and {some(hosts)} use it from another server."
-            mend = "add the server's address in your private network"
-            yield inventory.problem("redis-reachable", variable, [node], says, mend)
+            fix = "add the server's address in your private network"
+            yield inventory.problem("redis-reachable", variable, [node], says, fix)
 
 
 def postgresql_reachable(inventory: Inventory) -> Iterator[Problem]:
@@ -317,8 +317,8 @@ def postgresql_reachable(inventory: Inventory) -> Iterator[Problem]:
         addresses = node.get("postgresql_listen_addresses")
         if addresses and all(is_loopback(address) for address in addresses):
             says = f"PostgreSQL listens on loopback only, and {some(hosts)} use it from another server."
-            mend = "add the server's address in your private network"
-            yield inventory.problem("postgresql-reachable", "postgresql_listen_addresses", [node], says, mend)
+            fix = "add the server's address in your private network"
+            yield inventory.problem("postgresql-reachable", "postgresql_listen_addresses", [node], says, fix)
 
 
 def client_addresses(inventory: Inventory) -> Iterator[Problem]:
@@ -341,9 +341,9 @@ def client_addresses(inventory: Inventory) -> Iterator[Problem]:
         if by_name:
             hosts = list(by_name.values())
             says = f"{some(hosts)} may use a data store of {name}, which lets in addresses and no names."
-            mend = "set ansible_host to the address in your private network"
+            fix = "set ansible_host to the address in your private network"
             among = [inventory.hosts[name], *hosts]
-            yield inventory.problem("client-addresses", "ansible_host", among, says, mend, covers=covers)
+            yield inventory.problem("client-addresses", "ansible_host", among, says, fix, covers=covers)
 
 
 def client_settings(inventory: Inventory) -> Iterator[Problem]:
@@ -358,8 +358,8 @@ def client_settings(inventory: Inventory) -> Iterator[Problem]:
                 away = [host for host in hosts if host.get(variable) != node.get(variable)]
                 if away:
                     says = f"{some(away)} and {name}, whose data store they use, differ in {variable}."
-                    mend = "set it once, in group_vars/all"
-                    yield inventory.problem("client-settings", variable, [node, *away], says, mend)
+                    fix = "set it once, in group_vars/all"
+                    yield inventory.problem("client-settings", variable, [node, *away], says, fix)
 
 
 RULES_OF_STORES = (

@@ -19,7 +19,7 @@ class Fault:
 
     path: str
     says: str
-    mend: str
+    fix: str
     value: Any = None
 
 
@@ -64,8 +64,8 @@ def faults(value: Any, option: Option, path: str) -> Iterator[Fault]:
     kind = option.get("type", "str")
     choices = option.get("choices")
     if not has_type(value, kind):
-        is_what, mend = KINDS[kind]
-        yield Fault(path, f"{path} must be {is_what}.", mend, value)
+        is_what, fix = KINDS[kind]
+        yield Fault(path, f"{path} must be {is_what}.", fix, value)
     elif kind == "list":
         # Choices and options of a list are those of its items.
         for index, item in enumerate(value):
@@ -74,8 +74,8 @@ def faults(value: Any, option: Option, path: str) -> Iterator[Fault]:
         yield from faults_of_parts(value, option["options"], path)
     elif choices and value not in choices:
         near = nearest(str(value), map(str, choices))
-        mend = f"did you mean {near}?" if near else "choose one of them"
-        yield Fault(path, f"{path} must be one of {', '.join(map(str, choices))}.", mend, value)
+        fix = f"did you mean {near}?" if near else "choose one of them"
+        yield Fault(path, f"{path} must be one of {', '.join(map(str, choices))}.", fix, value)
 
 
 def faults_of_parts(value: Mapping[str, Any], options: Mapping[str, Option], path: str) -> Iterator[Fault]:
@@ -87,8 +87,8 @@ def faults_of_parts(value: Mapping[str, Any], options: Mapping[str, Option], pat
             continue
         near = nearest(str(name), options)
         missing.discard(near)
-        mend = f"did you mean {near}?" if near else f"it has {', '.join(sorted(options))}"
-        yield Fault(f"{path}.{name}", f"Nothing reads {path}.{name}.", mend, part)
+        fix = f"did you mean {near}?" if near else f"it has {', '.join(sorted(options))}"
+        yield Fault(f"{path}.{name}", f"Nothing reads {path}.{name}.", fix, part)
     for name in sorted(missing):
         yield Fault(
             f"{path}.{name}", f"{path}.{name} is not set.", f"add {name}: {options[name].get('type', 'str')}"

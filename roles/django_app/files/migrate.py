@@ -219,7 +219,7 @@ def say_what_is_left(failed: list[Key], undone: list[Key], stays: dict[Key, str]
         for key, why in stays.items():
             say(f"  {named([key])}: {why}")
         say(
-            "The release before goes on with them if they only add something. Mend the failed migration and "
+            "The release before goes on with them if they only add something. Fix the failed migration and "
             "deploy again, which continues after them; or undo by hand what they have done."
         )
     if partial:
