@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from rootstock_source import commands, describe, requirements
+from rootstock_source import commands, describe, mapping, requirements
 from rootstock_source.tree import Tree
 
 from rendering import evaluate, trusted
-from repository import PROJECT
+from repository import PROJECT, source_module
 
 MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
 CELERY = (
@@ -789,3 +789,15 @@ def test_a_path_that_is_no_directory_is_refused_with_the_way_to_fix_it() -> None
     call = "{{ lookup('application_source', source, relative_to='.') }}"
     with pytest.raises(AnsibleError, match=r"No such file .*/none of this\. Give a directory"):
         evaluate(call, trusted({"source": "none of this"}))
+
+
+def test_the_generator_and_the_trial_of_a_deploy_say_the_same() -> None:
+    """They run on different machines and share no file: versions, and what a name most likely stands for."""
+    trial = source_module("roles/django_app/files/inspect_release.py")
+    bare = requirements.missing(requirements.Requirements(), asgi=True)
+    assert set(bare) == {trial.CELERY, trial.GUNICORN, trial.FLOWER, trial.PSYCOPG, *trial.UVICORN.values()}
+    guesses = {
+        name: next((standard for standard, usual in mapping.USUAL.items() if usual.fullmatch(name)), "")
+        for name in trial.ALIASES
+    }
+    assert {name: guess for name, guess in guesses.items() if guess not in ("", trial.ALIASES[name])} == {}

@@ -56,7 +56,7 @@ def test_a_schedule_that_systemd_does_not_read_is_refused(pages: Stack, inventor
     before = pages.host.check_output(f"systemctl cat {UNIT}.timer")
     timer = {"name": "page", "command": "check", "schedule": "now and then"}
     said = " ".join(deploy(inventory, [timer], check=False).split())
-    assert "app_timers, page: schedule is 'now and then', which systemd does not read." in said
+    assert 'schedule of page in app_timers is "now and then": systemd does not read it. Fix:' in said
     assert pages.host.check_output(f"systemctl cat {UNIT}.timer") == before
 
 

@@ -206,10 +206,10 @@ def faults_of_names(inventory: Inventory, host: Host) -> Iterator[tuple[str, str
                 elif alias not in taken:
                     taken[alias] = part
                 elif not is_cache_beside_celery({taken[alias], part}):
-                    fix = "give each its own name"
+                    fix = "give each variable its own name"
                     if {taken[alias], part} == set(OF_CELERY):
-                        fix = f"leave {part} out of {variable}: Celery itself reads it, before the settings"
-                    yield variable, f"{taken[alias]} and {part} would both be {alias}.", fix
+                        fix = f"leave {part} out of {variable}: Celery reads {part} before the settings"
+                    yield variable, f"{taken[alias]} and {part} have the same name, {alias}.", fix
 
 
 def is_cache_beside_celery(standard: set[str]) -> bool:

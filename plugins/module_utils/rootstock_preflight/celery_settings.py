@@ -62,7 +62,7 @@ def faults(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     settable = {name: value for name, value in settings.items() if name not in BELONGS_TO}
     for path in secrets_in(settable, VARIABLE):
         says = f"{path} is or has a password, which workers would tell Flower."
-        fix = "put the password into app_secret_environment, where the application's settings read it"
+        fix = "put the password into app_secret_environment, and read the password there in the settings"
         yield says, fix
 
 

@@ -31,8 +31,9 @@ USUAL = {
     "ALLOWED_HOSTS": re.compile(r"(DJANGO_)?ALLOWED_HOSTS?"),
     "CSRF_TRUSTED_ORIGINS": re.compile(r"(DJANGO_)?CSRF_TRUSTED_ORIGINS"),
     "DATABASE_URL": re.compile(r"(DJANGO_)?(DATABASE|DB|POSTGRES)_UR[LI]"),
-    "CACHE_URL": re.compile(r"(DJANGO_)?(REDIS_CACHE|CACHE_REDIS|CACHE)_(URL|LOCATION)"),
-    "CELERY_BROKER_URL": re.compile(r"(CELERY_)?BROKER(_URL)?|REDIS_URL|CELERY_REDIS_URL"),
+    # A Redis for whatever use is not the broker's, where it could delete tasks.
+    "CACHE_URL": re.compile(r"(DJANGO_)?(REDIS_CACHE|CACHE_REDIS|CACHE)_(URL|LOCATION)|REDIS_URL"),
+    "CELERY_BROKER_URL": re.compile(r"(CELERY_)?BROKER(_URL)?|CELERY_REDIS_URL"),
     "CELERY_RESULT_BACKEND": re.compile(r"(CELERY_)?RESULT_(BACKEND|URL)(_URL)?"),
 }
 PART = re.compile(
