@@ -149,7 +149,9 @@ def test_pages_that_answer_anything_but_5xx_are_well(application: Application, a
         "/": (302, "/login/?next=/"),
         "/login/?next=/": (200, ""),
         "/gone": (404, ""),
-        "/elsewhere": (302, "https://sso.example/"),
+        # The same path on another site is not the application's to answer.
+        "/elsewhere": (302, "https://sso.example/broken"),
+        "/broken": (500, ""),
         "/round": (302, "/round"),
     }
     assert ask(10, ("/", "/gone", "/elsewhere", "/round")) == (0, "")
